@@ -1,0 +1,75 @@
+"""Resolve ``_target_`` names, from trusted packages only.
+
+A configuration is data that people share: without a list of trusted packages, opening somebody's
+YAML file could run any function of any installed package.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from qatexp.errors import ConfigError
+
+TRUSTED = ("qatexp", "torch", "torchvision", "timm")
+
+
+def check_target(target: str, *, key: str, trusted: Iterable[str] = ()) -> None:
+    """Check, without importing anything, that a target is trusted and its package is installed.
+
+    Args:
+        target: dotted name, ``my_package.build_net``.
+        key: configuration key that holds it, for the message.
+        trusted: packages that the user trusts beside `TRUSTED`.
+
+    Raises:
+        ConfigError: the name is not dotted, not trusted, or its package cannot be found.
+    """
+    package, _, rest = target.partition(".")
+    if not rest or not all(part.isidentifier() for part in target.split(".")):
+        raise ConfigError(
+            f"{key}={target!r} is not a dotted name; allowed: package.module.callable"
+        )
+    allowed = (*TRUSTED, *trusted)
+    if package not in allowed:
+        raise ConfigError(
+            f"{key}={target} is not of a trusted package; allowed: {', '.join(allowed)}. "
+            f"If you trust it, add trusted_packages=[{package}]."
+        )
+    if importlib.util.find_spec(package) is None:
+        raise ConfigError(
+            f"{key}={target}: package {package!r} cannot be found; install it, or run qatexp "
+            "from the folder that holds it."
+        )
+
+
+def resolve(target: str, *, key: str, trusted: Iterable[str] = ()) -> Callable[..., Any]:
+    """Import the callable that a target names.
+
+    Raises:
+        ConfigError: as `check_target`, or the name does not exist or is not callable.
+    """
+    check_target(target, key=key, trusted=trusted)
+    parts = target.split(".")
+    found: Any = importlib.import_module(parts[0])
+    for index, part in enumerate(parts[1:], start=1):
+        if not hasattr(found, part):
+            found = _import_submodule(parts[: index + 1], key=key, target=target)
+        else:
+            found = getattr(found, part)
+    if not callable(found):
+        raise ConfigError(f"{key}={target} is not callable, it is a {type(found).__name__}.")
+    return found  # type: ignore[no-any-return]
+
+
+def _import_submodule(parts: list[str], *, key: str, target: str) -> Any:
+    name = ".".join(parts)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as problem:
+        if problem.name != name:  # the module exists, and something that it imports is missing
+            raise ConfigError(f"{key}={target}: importing {name} failed: {problem}") from problem
+        parent = ".".join(parts[:-1])
+        raise ConfigError(f"{key}={target}: {parent} has no {parts[-1]!r}.") from problem

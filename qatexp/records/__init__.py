@@ -1,0 +1,158 @@
+"""The frozen results of a run, and their one JSON form: ``record.json``, schema 1."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qatexp.errors import StoreError
+
+SCHEMA = 1
+RECORD_FILE = "record.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Time of one call of an exported file, at one batch size and thread count, in turns."""
+
+    batch_size: int
+    threads: int
+    ms_p50: float
+    ms_p95: float
+    speedup: float
+    """Median FP32 time over this file's median, both measured in turns in one process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What was measured of one variant (fp32, control, ptq or qat)."""
+
+    top1: float
+    """Percent of the test images, in PyTorch; fake-quantized for ptq and qat."""
+    deployed_top1: float
+    """Percent of the same images, the exported file in its runtime."""
+    loss: float
+    """Mean cross entropy over the test images, in PyTorch."""
+    params: int
+    """Number of parameters of the trained model."""
+    size_bytes: int
+    """Bytes of the exported file."""
+    size_ideal_bytes: int
+    """Bytes of the weights packed at their bits."""
+    latency_ms_p50: float
+    latency_ms_p95: float
+    latency_speedup: float
+    """Against fp32, measured in turns in one process; 1.0 for fp32 itself."""
+    macs_int_share: float
+    """Share (0..1) of multiply-accumulates that run in integer kernels."""
+    val_top1: float | None = None
+    """Percent of the validation images, in PyTorch; None without a validation split."""
+    latencies: tuple[Latency, ...] = ()
+    """Every batch size and thread count that was measured; the first is the headline."""
+    ops_int: dict[str, int] = field(default_factory=dict)
+    """Operators that ran in integers after the runtime's optimization, by type."""
+    ops_float: dict[str, int] = field(default_factory=dict)
+    """Operators that ran in floating point, by type."""
+    file: str = ""
+    """The exported file, relative to the run's folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """The fake-quantized model against its deployed file, image by image."""
+
+    top1_agreement: float
+    """Share (0..1) of the test images with the same predicted class."""
+    max_abs_diff: float
+    """Largest difference of a logit."""
+    flipped: int
+    """Number of test images whose predicted class differs."""
+    images: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Everything that one run leaves to compare it by. The layout is a contract: see `SCHEMA`."""
+
+    name: str
+    status: str
+    """running, finished or failed."""
+    params: dict[str, Any]
+    """The sweepable knobs, flat, as in the configuration."""
+    mlflow_run_id: str | None = None
+    variants: dict[str, Variant] = field(default_factory=dict)
+    parity: Parity | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    cached: dict[str, bool] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    """Data set name, classes, split sizes, seed and content hash."""
+    quantization: dict[str, Any] = field(default_factory=dict)
+    """What was quantized and what was left in float, as found in the graph."""
+    warnings: tuple[str, ...] = ()
+    """What was weakened: the figures hold, but not quite for what was asked."""
+    error: dict[str, str] | None = None
+    """For a failed run: stage, kind and message."""
+    schema: int = SCHEMA
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, the schema first."""
+        content = dataclasses.asdict(self)
+        return {"schema": content.pop("schema"), **content}
+
+    def metrics(self) -> dict[str, float]:
+        """Final figures as flat metric names: ``qat/deployed_top1``, ``parity/top1_agreement``."""
+        flat: dict[str, float] = {}
+        for variant_name, variant in self.variants.items():
+            for item in dataclasses.fields(variant):
+                value = getattr(variant, item.name)
+                if isinstance(value, int | float) and not isinstance(value, bool):
+                    flat[f"{variant_name}/{item.name}"] = float(value)
+        if self.parity is not None:
+            parity = dataclasses.asdict(self.parity)
+            flat |= {f"parity/{key}": float(value) for key, value in parity.items()}
+        return flat
+
+
+def from_dict(content: dict[str, Any]) -> Record:
+    """Rebuild a record from its JSON form.
+
+    Raises:
+        StoreError: the schema is not one that this version reads, or the layout is not a record's.
+    """
+    if content.get("schema") != SCHEMA:
+        raise StoreError(
+            f"a record of schema {content.get('schema')!r} cannot be read; "
+            f"this version reads schema {SCHEMA}"
+        )
+    try:
+        variants = {name: _variant(value) for name, value in content["variants"].items()}
+        parity = None if content["parity"] is None else Parity(**content["parity"])
+        rest = {**content, "variants": variants, "parity": parity}
+        return Record(**{**rest, "warnings": tuple(content["warnings"])})
+    except (KeyError, TypeError, AttributeError) as problem:
+        raise StoreError(f"not the layout of a record: {problem}") from problem
+
+
+def _variant(content: dict[str, Any]) -> Variant:
+    latencies = tuple(Latency(**point) for point in content["latencies"])
+    return Variant(**{**content, "latencies": latencies})
+
+
+def load_record(folder: Path) -> Record:
+    """Read the record of a run folder.
+
+    Raises:
+        StoreError: there is none, or it cannot be read.
+    """
+    path = folder / RECORD_FILE
+    try:
+        return from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as problem:
+        raise StoreError(f"no readable record in {folder}: {problem}") from problem
+    except StoreError as problem:
+        raise StoreError(f"{path}: {problem}") from problem
