@@ -1,0 +1,207 @@
+"""From the configuration to `ImageData`: source, size, placement, split, normalisation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from qatexp.config.schema import DatasetConfig, Placement
+from qatexp.data.call import call_source
+from qatexp.data.decoding import decoded
+from qatexp.data.fingerprint import combined, tensors_digest
+from qatexp.data.geometry import GREY_MODES, Geometry, choose_geometry
+from qatexp.data.image_data import ImageData, Part
+from qatexp.data.images import Images
+from qatexp.data.memory import MemoryImages, fitted
+from qatexp.data.normalise import (
+    Normaliser,
+    configured_normalisation,
+    conventional_normalisation,
+)
+from qatexp.data.placement import choose_placement
+from qatexp.data.samples import Samples, TensorImages, read_item
+from qatexp.data.seeding import derived_generator
+from qatexp.data.source import ImageTensors, Source, Split, check_labels
+from qatexp.data.splits import stratified
+from qatexp.data.stream import StreamImages
+from qatexp.errors import DataError
+
+_log = logging.getLogger(__name__)
+
+
+def load_data(
+    config: DatasetConfig,
+    *,
+    seed: int,
+    device: torch.device,
+    decoded_dir: Path | None,
+    trusted: Sequence[str] = (),
+) -> ImageData:
+    """Load the data set that the configuration names.
+
+    Mean and standard deviation are, in this order: the configuration's, the source's, measured on
+    the training split (in memory) or a convention (streams: ImageNet's for RGB, 0.5 for grey).
+
+    Args:
+        config: checked.
+        seed: of the generators in the workers of streams; neither of the split, which has
+            ``dataset.split_seed``, nor of batches, which are told theirs.
+        device: where batches go, and images in memory live if they fit.
+        decoded_dir: where decoded folders are kept for the next run; None: nowhere.
+        trusted: packages that the user trusts beside the built-in ones.
+
+    Raises:
+        ConfigError: keys exclude each other, or the source does not take them.
+        DataError: the data are missing, empty, unreadable or inconsistent.
+    """
+    source = call_source(config, trusted=trusted)
+    geometry = _geometry(source, config)
+    opener = _Opener(
+        config=config,
+        geometry=geometry,
+        placement=choose_placement(source, geometry, config),
+        seed=seed,
+        device=device,
+        decoded_dir=decoded_dir,
+    )
+    configured = configured_normalisation(config, channels=geometry.channels)
+    images = {name: opener.open(name, split) for name, split in source.splits().items()}
+    for name, opened in images.items():
+        check_labels(opened.labels, split=name, classes=len(source.classes))
+    parts = _parts(images, config, opener)
+    mean, std = configured or _normalisation(source, parts["train"], geometry)
+    fingerprint = combined(
+        contents={name: opened.content for name, opened in images.items()},
+        classes=source.classes,
+        split=[config.split_seed, config.val_fraction],
+        size=[geometry.height, geometry.width, geometry.resize],
+        normalisation=[mean, std],
+    )
+    data = ImageData(
+        config,
+        classes=source.classes,
+        channels=geometry.channels,
+        image_size=(geometry.height, geometry.width),
+        fingerprint=fingerprint,
+        placement=opener.placement,
+        parts=parts,
+        normalise=Normaliser(mean, std, device=device),
+        warnings=opener.warnings,
+    )
+    _log.info("data set %s", data.summary())
+    return data
+
+
+@dataclass(slots=True)
+class _Opener:
+    """Opens splits, all in the same way, and collects warnings."""
+
+    config: DatasetConfig
+    geometry: Geometry
+    placement: Placement
+    seed: int
+    device: torch.device
+    decoded_dir: Path | None
+    warnings: list[str] = field(default_factory=list)
+
+    def open(self, name: str, split: Split) -> Images:
+        return (
+            self._memory(name, split)
+            if self.placement is Placement.memory
+            else self._stream(name, split)
+        )
+
+    def _memory(self, name: str, split: Split) -> MemoryImages:
+        if isinstance(split, ImageTensors):
+            tensors = fitted(split, self.geometry, name=name)
+        else:
+            samples = Samples(split, split=name, geometry=self.geometry)
+            tensors = decoded(
+                samples, name=self.config.name, folder=self.decoded_dir, warn=self.warn
+            )
+        return MemoryImages(tensors, augment=self.config.augment, device=self.device)
+
+    def _stream(self, name: str, split: Split) -> StreamImages:
+        if isinstance(split, ImageTensors):
+            split = TensorImages(split, fingerprint=tensors_digest(split))
+        return StreamImages(
+            split,
+            split=name,
+            geometry=self.geometry,
+            augment=self.config.augment,
+            workers=self.config.workers,
+            seed=self.seed,
+            device=self.device,
+        )
+
+    def warn(self, text: str) -> None:
+        _log.warning(text)
+        self.warnings.append(text)
+
+
+def _geometry(source: Source, config: DatasetConfig) -> Geometry:
+    if isinstance(source.train, ImageTensors):
+        channels, height, width = source.train.images.shape[1:]
+    else:
+        image, _ = read_item(source.train, 0, split="train")
+        channels = 1 if image.mode in GREY_MODES else 3
+        height, width = image.height, image.width
+    for name, split in source.splits().items():
+        if isinstance(split, ImageTensors) and split.images.shape[1] != channels:
+            raise DataError(
+                f"the {name} split has {split.images.shape[1]} channels, the training images "
+                f"have {channels}; let the data set return the same for both."
+            )
+    return choose_geometry(
+        native=(channels, height, width),
+        image_size=config.image_size,
+        resize_size=config.resize_size,
+    )
+
+
+def _parts(images: dict[str, Images], config: DatasetConfig, opener: _Opener) -> dict[str, Part]:
+    """Divide the opened images: val is the source's own, or comes from the training images."""
+    train = images["train"]
+    everything = torch.arange(len(train.labels))
+    parts = {"test": Part(images["test"], torch.arange(len(images["test"].labels)))}
+    if "val" in images:
+        kept = everything
+        parts["val"] = Part(images["val"], torch.arange(len(images["val"].labels)))
+    else:
+        kept, held_out = stratified(
+            train.labels, fraction=config.val_fraction, seed=config.split_seed
+        )
+        parts["val"] = Part(train, held_out)
+        if config.val_fraction > 0 and len(held_out) == 0:
+            opener.warn(
+                f"dataset.val_fraction={config.val_fraction} of {len(everything)} training images "
+                "leaves no validation image: no epoch can be selected"
+            )
+    parts["train"] = Part(train, kept)
+    parts["calibration"] = Part(train, _in_drawn_order(kept, config.split_seed))
+    return parts
+
+
+def _in_drawn_order(indices: Tensor, seed: int) -> Tensor:
+    generator = derived_generator("calibration split", seed)
+    return indices[torch.randperm(len(indices), generator=generator)]
+
+
+def _normalisation(
+    source: Source, train: Part, geometry: Geometry
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if source.mean is not None and source.std is not None:
+        if len(source.mean) != geometry.channels or len(source.std) != geometry.channels:
+            raise DataError(
+                f"the data set gives mean={source.mean} and std={source.std}; expected "
+                f"{geometry.channels} values each, one for each channel of its images."
+            )
+        return source.mean, source.std
+    if isinstance(train.images, MemoryImages):
+        return train.images.statistics(train.indices)
+    return conventional_normalisation(geometry.channels)

@@ -1,0 +1,79 @@
+"""Anybody's image folders: ``root/{train,val|test}/<class>/*``, any size, any number of classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qatexp.data.folders import FolderImages, class_names
+from qatexp.data.source import Source
+from qatexp.errors import ConfigError, DataError
+
+LAYOUT = "train/<class>/ and test/<class>/ (or val/<class>/)"
+
+
+def imagefolder(*, root: str | None = None) -> Source:
+    """Give the images of ``root/train`` and ``root/test``; grey and RGBA images become RGB.
+
+    Without ``root/test`` the images of ``root/val`` report. Where both exist, ``root/val`` is the
+    validation split, and ``dataset.val_fraction`` does not apply.
+
+    Args:
+        root: folder that holds train and test (or val), each with one folder for each class.
+
+    Raises:
+        ConfigError: root is not given.
+        DataError: a folder is missing, empty or has other classes than ``root/train``.
+    """
+    if root is None:
+        raise ConfigError(f"dataset.root is not set; point it at a folder with {LAYOUT}.")
+    return folder_source(Path(root).expanduser())
+
+
+def has_folder_layout(root: Path) -> bool:
+    """Say whether there are folders to train on and to report on."""
+    return (root / "train").is_dir() and any((root / name).is_dir() for name in ("test", "val"))
+
+
+def folder_source(root: Path) -> Source:
+    """List the folders below `root`, as `imagefolder`.
+
+    Raises:
+        DataError: see `imagefolder`.
+    """
+    _check_layout(root)
+    names = [name for name in ("test", "val") if (root / name).is_dir()]
+    classes = class_names(root / "train")
+    for name in names:
+        _check_same_classes(classes, root=root, name=name)
+    return Source(
+        train=FolderImages(root / "train"),
+        test=FolderImages(root / names[0]),
+        val=FolderImages(root / "val") if len(names) == 2 else None,
+        classes=classes,
+    )
+
+
+def _check_layout(root: Path) -> None:
+    if not root.is_dir():
+        raise DataError(f"dataset.root={root} is not a folder; point it at a folder with {LAYOUT}.")
+    found = sorted(entry.name for entry in root.iterdir())
+    if not found:
+        raise DataError(f"dataset.root={root} is empty; expected {LAYOUT}.")
+    if not has_folder_layout(root):
+        missing = "train" if not (root / "train").is_dir() else "test (or val)"
+        raise DataError(
+            f"dataset.root={root} has no folder {missing}; expected {LAYOUT}, "
+            f"found: {', '.join(found[:10])}{', …' if len(found) > 10 else ''}."
+        )
+
+
+def _check_same_classes(classes: tuple[str, ...], *, root: Path, name: str) -> None:
+    others = class_names(root / name)
+    only_train = sorted(set(classes) - set(others))
+    only_other = sorted(set(others) - set(classes))
+    if only_train or only_other:
+        raise DataError(
+            f"{root / 'train'} and {root / name} have different classes; "
+            f"only in train: {', '.join(only_train) or 'none'}; "
+            f"only in {name}: {', '.join(only_other) or 'none'}."
+        )

@@ -1,0 +1,254 @@
+"""Fold batch norm away: into the weight's *scale* after training, so that no code moves.
+
+With codes q and scale s of a weight, and factor f = gamma / sqrt(var + eps) of the batch norm
+behind it, the folded weight is sign(f) * q on the scale s * |f|, and the bias
+beta + (b - mean) * f. The bias is rounded to the int32 grid (input scale x weight scale) on which
+integer kernels hold it, so that the optimized runtime computes what PyTorch does.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+
+from qatexp.quantization.capture import BatchNorm
+from qatexp.quantization.fake_quantize import (
+    MIN_SCALE,
+    ActivationFakeQuantize,
+    WeightFakeQuantize,
+)
+from qatexp.quantization.graph_ops import (
+    WEIGHTED,
+    is_batch_norm,
+    is_op,
+    is_view,
+    layer_name,
+    module_of,
+)
+
+log = logging.getLogger(__name__)
+
+BIAS_LIMIT = 2.0**30
+"""Largest bias code: int32 with a bit to spare for the sum of products."""
+
+
+@dataclass(frozen=True)
+class FoldReport:
+    """How many batch norms were folded, and which layers could not be."""
+
+    folded: int
+    unfolded: tuple[str, ...]
+
+
+def fold_into_weights_(graph_module: fx.GraphModule) -> None:
+    """Fold batch norm into float weights, before any quantizer is there (per-tensor weights)."""
+    for node in list(graph_module.graph.nodes):
+        layer = _folding_layer(node)
+        if layer is None:
+            continue
+        factor, shift = _affine(node)
+        weight = _get(graph_module, layer.args[1])
+        bias = _layer_bias(graph_module, layer)
+        with torch.no_grad():
+            folded = weight * factor.view(-1, *[1] * (weight.dim() - 1))
+            offset = shift if bias is None else shift + bias * factor
+        _set_parameters_(graph_module, layer, folded, offset, trainable=True)
+        node.replace_all_uses_with(layer)
+        graph_module.graph.erase_node(node)
+    _clean_(graph_module)
+
+
+def fold_(graph_module: fx.GraphModule) -> FoldReport:
+    """Fold a trained, prepared graph: batch norms into scales, biases onto the int32 grid.
+
+    Batch norms that follow no layer become a float multiplication and addition; the report names
+    them, and so does a warning.
+    """
+    folded, unfolded = 0, []
+    for node in list(graph_module.graph.nodes):
+        if is_op(node, WEIGHTED) and _weight_quantizer(node) is not None:
+            batch_norm = _following_batch_norm(node)
+            _fold_layer_(graph_module, node, batch_norm)
+            folded += batch_norm is not None
+    for node in list(graph_module.graph.nodes):
+        if is_batch_norm(node):
+            unfolded.append(layer_name(node))
+            _to_affine_(graph_module, node)
+    _clean_(graph_module)
+    if unfolded:
+        log.warning("batch norm without a layer before it stays in float: %s", ", ".join(unfolded))
+    return FoldReport(folded, tuple(unfolded))
+
+
+def _fold_layer_(
+    graph_module: fx.GraphModule, node: fx.Node, batch_norm: fx.Node | None
+) -> None:
+    quantizer = _weight_quantizer(node)
+    call = node.args[1]
+    assert quantizer is not None
+    assert isinstance(call, fx.Node)
+    weight, bias = _get(graph_module, call.args[0]), _layer_bias(graph_module, node)
+    channels = weight.shape[0]
+    quantizer.update_(weight)
+    scale, codes = quantizer.scale.detach().clone(), quantizer.codes(weight)
+    if batch_norm is not None:
+        factor, shift = _affine(batch_norm)
+        bias = shift if bias is None else shift + bias.detach() * factor
+        # A zero gamma makes the output constant: codes of zero on any scale.
+        codes = codes * factor.sign().view(-1, *[1] * (codes.dim() - 1))
+        scale = torch.where(factor == 0, scale, scale * factor.abs())
+        batch_norm.replace_all_uses_with(node)
+        graph_module.graph.erase_node(batch_norm)
+    input_scale = _input_scale(node)
+    if bias is not None and input_scale is not None:
+        scale, codes, bias = _bias_on_grid(scale, codes, bias.detach(), input_scale, channels)
+    static = _static_quantizer(quantizer, scale, channels)
+    graph_module.set_submodule(str(call.target), static)
+    steps = scale.view(-1, *[1] * (codes.dim() - 1))
+    _set_parameters_(graph_module, node, codes * steps, bias, trainable=False)
+
+
+def _bias_on_grid(
+    scale: Tensor, codes: Tensor, bias: Tensor, input_scale: Tensor, channels: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Round the bias to multiples of input scale x weight scale, in double precision.
+
+    A channel whose gamma nearly vanished has so small a scale that its bias would overflow int32;
+    its scale is raised until the bias fits, and its codes shrink to (almost) nothing with it.
+    """
+    raised = torch.maximum(scale, bias.abs().max() / (input_scale * BIAS_LIMIT))
+    if scale.numel() == channels:
+        raised = torch.maximum(scale, bias.abs() / (input_scale * BIAS_LIMIT))
+    raised = raised.clamp_min(MIN_SCALE)
+    ratio = (scale / raised).view(-1, *[1] * (codes.dim() - 1))
+    codes = torch.where(ratio < 1, (codes * ratio).round(), codes)
+    grid = input_scale.double() * raised.double()
+    return raised, codes, ((bias.double() / grid).round() * grid).float()
+
+
+def _static_quantizer(
+    quantizer: WeightFakeQuantize, scale: Tensor, channels: int
+) -> WeightFakeQuantize:
+    static = WeightFakeQuantize(
+        dtype=quantizer.dtype,
+        quant_min=quantizer.quant_min,
+        quant_max=quantizer.quant_max,
+        qscheme=quantizer.qscheme,
+        channels=channels,
+    )
+    static.scale = scale
+    return static.train(quantizer.training)
+
+
+def _input_scale(node: fx.Node) -> Tensor | None:
+    """Scale of a layer's input activation, None where the input is not quantized."""
+    current = node.args[0]
+    while isinstance(current, fx.Node) and is_view(current):
+        current = current.args[0]
+    assert isinstance(current, fx.Node)
+    quantizer = module_of(current)
+    if not isinstance(quantizer, ActivationFakeQuantize):
+        return None
+    return quantizer.scale.detach()
+
+
+def _affine(node: fx.Node) -> tuple[Tensor, Tensor]:
+    """Factor and shift (C) of a batch norm with its running statistics."""
+    module = module_of(node)
+    assert isinstance(module, BatchNorm)
+    with torch.no_grad():
+        factor = torch.rsqrt(module.running_var.double() + module.eps)
+        factor = factor if module.weight is None else factor * module.weight.double()
+        shift = -module.running_mean.double() * factor
+        shift = shift if module.bias is None else shift + module.bias.double()
+    return factor.float(), shift.float()
+
+
+def _to_affine_(graph_module: fx.GraphModule, node: fx.Node) -> None:
+    x = node.args[0]
+    assert isinstance(x, fx.Node)
+    factor, shift = _affine(node)
+    shape = (1, -1, *[1] * (x.meta["val"].dim() - 2))
+    names = f"{node.name}_factor", f"{node.name}_shift"
+    for name, value in zip(names, (factor, shift), strict=True):
+        graph_module.register_buffer(name, value.view(shape))
+    with graph_module.graph.inserting_before(node):
+        constants = [graph_module.graph.get_attr(name) for name in names]
+        product = graph_module.graph.call_function(torch.ops.aten.mul.Tensor, (x, constants[0]))
+        total = graph_module.graph.call_function(torch.ops.aten.add.Tensor, (product, constants[1]))
+    product.meta, total.meta = dict(node.meta), dict(node.meta)
+    node.replace_all_uses_with(total)
+    graph_module.graph.erase_node(node)
+
+
+def _folding_layer(node: fx.Node) -> fx.Node | None:
+    """The layer whose only reader is this batch norm."""
+    layer = node.args[0] if is_batch_norm(node) else None
+    if isinstance(layer, fx.Node) and is_op(layer, WEIGHTED) and len(layer.users) == 1:
+        return layer
+    return None
+
+
+def _following_batch_norm(layer: fx.Node) -> fx.Node | None:
+    user = next(iter(layer.users), None)
+    return user if user is not None and _folding_layer(user) is layer else None
+
+
+def _weight_quantizer(layer: fx.Node) -> WeightFakeQuantize | None:
+    call = layer.args[1]
+    module = module_of(call) if isinstance(call, fx.Node) else None
+    return module if isinstance(module, WeightFakeQuantize) else None
+
+
+def _layer_bias(graph_module: fx.GraphModule, layer: fx.Node) -> Tensor | None:
+    bias = layer.args[2] if len(layer.args) > 2 else None
+    return None if bias is None else _get(graph_module, bias)
+
+
+def _get(graph_module: fx.GraphModule, node: object) -> Tensor:
+    assert isinstance(node, fx.Node)
+    path, _, name = str(node.target).rpartition(".")
+    value = getattr(graph_module.get_submodule(path), name)
+    assert isinstance(value, Tensor)
+    return value
+
+
+def _set_parameters_(
+    graph_module: fx.GraphModule,
+    layer: fx.Node,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    trainable: bool,
+) -> None:
+    """Give a layer parameters of its own: another layer may share the old ones."""
+    graph = graph_module.graph
+    call = layer.args[1]
+    assert isinstance(call, fx.Node)
+    old_weight = call if call.op == "get_attr" else call.args[0]
+    assert isinstance(old_weight, fx.Node)
+    arguments = [*layer.args, None][: max(3, len(layer.args))]
+    for index, suffix, value in ((1, "weight", weight), (2, "bias", bias)):
+        if value is None:
+            continue
+        name = f"{layer.name}_{suffix}"
+        graph_module.register_parameter(name, nn.Parameter(value.detach(), trainable))
+        with graph.inserting_before(call if suffix == "weight" else layer):
+            attribute = graph.get_attr(name)
+        attribute.meta = dict(old_weight.meta)
+        attribute.meta["val"] = value.detach().to("meta")
+        if suffix == "weight" and call.op != "get_attr":
+            call.args = (attribute,)
+        else:
+            arguments[index] = attribute
+    layer.args = tuple(arguments)
+
+
+def _clean_(graph_module: fx.GraphModule) -> None:
+    graph_module.graph.eliminate_dead_code()
+    graph_module.delete_all_unused_submodules()
+    graph_module.graph.lint()
+    graph_module.recompile()

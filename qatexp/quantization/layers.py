@@ -1,0 +1,77 @@
+"""Which layers get how many bits: `qconfig.bits`, `first_last_bits` and the rules of `layers`."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from torch import fx
+
+from qatexp.config.schema import LayerRule, QConfig
+from qatexp.errors import QuantizationError
+from qatexp.quantization.graph_ops import WEIGHTED, is_op, layer_name
+
+
+@dataclass(frozen=True, slots=True)
+class LayerBits:
+    """Bits of one convolution or linear layer: its weight and its input activation."""
+
+    weight_bits: int
+    activation_bits: int
+
+
+def weighted_nodes(graph: fx.Graph) -> list[fx.Node]:
+    """Convolutions and linear layers with a parameter as weight, in execution order."""
+    return [
+        node
+        for node in graph.nodes
+        if is_op(node, WEIGHTED)
+        and isinstance(node.args[1], fx.Node)
+        and node.args[1].op == "get_attr"
+    ]
+
+
+def resolve_layers(graph: fx.Graph, qconfig: QConfig) -> dict[fx.Node, LayerBits]:
+    """Bits of every layer that is quantized; skipped layers are absent.
+
+    A later rule overrides an earlier one; a rule overrides `first_last_bits`.
+
+    Raises:
+        QuantizationError: a rule's pattern matches no layer; the message lists close names.
+    """
+    nodes = weighted_nodes(graph)
+    names = [layer_name(node) for node in nodes]
+    for rule in qconfig.layers:
+        _check_matches(rule, names)
+    resolved = {}
+    for index, (node, name) in enumerate(zip(nodes, names, strict=True)):
+        at_end = index in (0, len(nodes) - 1)
+        bits = _layer_bits(name, qconfig, at_end=at_end)
+        if bits is not None:
+            resolved[node] = bits
+    return resolved
+
+
+def _layer_bits(name: str, qconfig: QConfig, *, at_end: bool) -> LayerBits | None:
+    weight, activation = qconfig.weight.bits, qconfig.activation.bits
+    if at_end and qconfig.first_last_bits is not None:
+        weight = activation = qconfig.first_last_bits
+    for rule in qconfig.layers:
+        if fnmatchcase(name, rule.match):
+            if rule.skip:
+                return None
+            weight = weight if rule.weight_bits is None else rule.weight_bits
+            activation = activation if rule.activation_bits is None else rule.activation_bits
+    return LayerBits(weight, activation)
+
+
+def _check_matches(rule: LayerRule, names: Sequence[str]) -> None:
+    if any(fnmatchcase(name, rule.match) for name in names):
+        return
+    close = difflib.get_close_matches(rule.match, names, n=5, cutoff=0.3) or list(names[:5])
+    raise QuantizationError(
+        f"qconfig.layers: the pattern {rule.match!r} matches no conv or linear layer; "
+        f"close names are {', '.join(close)}."
+    )

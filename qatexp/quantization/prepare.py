@@ -1,0 +1,141 @@
+"""How a captured graph becomes one that is trained with quantization in the loop.
+
+The only module that calls torchao's `prepare`, the function behind `prepare_qat_pt2e` without its
+conv-BN rewrite (which resets eps and momentum, and divides by gamma).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor, fx, nn
+
+from qatexp.config.schema import Granularity, QConfig
+from qatexp.errors import QuantizationError
+from qatexp.quantization.annotate import IntegerQuantizer, Plan
+from qatexp.quantization.capture import BatchNorm, capture
+from qatexp.quantization.fake_quantize import ActivationFakeQuantize, WeightFakeQuantize
+from qatexp.quantization.fold import fold_into_weights_
+from qatexp.quantization.graph_ops import clip_max, module_of
+
+
+@dataclass(frozen=True)
+class PreparedModel:
+    """A graph with fake quantizers, ready for calibration and training."""
+
+    graph_module: fx.GraphModule
+    plan: Plan
+
+
+def prepare(model: nn.Module, example: Tensor, qconfig: QConfig) -> PreparedModel:
+    """Capture a model and insert fake quantizers; the model itself stays as it is.
+
+    Args:
+        model: FP32 network.
+        example: normalized images (N >= 2, C, H, W) on the model's device.
+        qconfig: what to quantize and how.
+
+    Raises:
+        ModelError: the model cannot be captured.
+        QuantizationError: nothing to quantize, or a layer pattern matches nothing.
+    """
+    graph_module = capture(model, example)
+    if qconfig.weight.granularity is Granularity.per_tensor:
+        # One scale for all channels cannot absorb a batch norm's per-channel factor.
+        fold_into_weights_(graph_module)
+    quantizer = IntegerQuantizer(qconfig)
+    quantizer.annotate(graph_module)
+    if not quantizer.plan.layers:
+        raise QuantizationError(
+            f"{type(model).__name__} has no conv or linear layer that is quantized; "
+            "check qconfig.layers."
+        )
+    prepared = _insert_fake_quantizers(graph_module)
+    _absorb_clips_(prepared)
+    return PreparedModel(prepared.to(example.device), quantizer.plan)
+
+
+def _insert_fake_quantizers(graph_module: fx.GraphModule) -> fx.GraphModule:
+    with warnings.catch_warnings():
+        # torchao still imports parts of torch.ao.quantization, which announces its removal.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from torchao.quantization.pt2e.prepare import prepare as insert_fake_quantizers
+
+        prepared = insert_fake_quantizers(graph_module, {}, is_qat=True)
+    assert isinstance(prepared, fx.GraphModule)
+    return prepared
+
+
+def _absorb_clips_(graph_module: fx.GraphModule) -> None:
+    """Remove ReLU and ReLU6 before quantizers that saturate at zero: same value and gradient.
+
+    A float Clip between conv and quantizer would also keep ONNX Runtime from fusing the two.
+    """
+    graph = graph_module.graph
+    for node in list(graph.nodes):
+        quantizer = module_of(node)
+        if not isinstance(quantizer, ActivationFakeQuantize):
+            continue
+        clip = node.args[0]
+        assert isinstance(clip, fx.Node)
+        upper = clip_max(clip)
+        if upper is None or len(clip.users) > 1:
+            continue
+        if quantizer.fixed_zero_point != quantizer.quant_min:
+            continue
+        quantizer.clip = (0.0, upper)
+        node.replace_input_with(clip, clip.args[0])
+        graph.erase_node(clip)
+    graph_module.recompile()
+
+
+def activation_quantizers(model: nn.Module) -> Iterator[tuple[str, ActivationFakeQuantize]]:
+    """Named activation quantizers of a prepared model, in order of execution."""
+    for name, module in model.named_modules():
+        if isinstance(module, ActivationFakeQuantize):
+            yield name, module
+
+
+def weight_quantizers(
+    graph_module: fx.GraphModule,
+) -> Iterator[tuple[WeightFakeQuantize, Tensor]]:
+    """Weight quantizers of a prepared model, each with the weight that it quantizes."""
+    for node in graph_module.graph.nodes:
+        quantizer = module_of(node)
+        if isinstance(quantizer, WeightFakeQuantize):
+            weight = node.args[0]
+            assert isinstance(weight, fx.Node)
+            path, _, name = str(weight.target).rpartition(".")
+            yield quantizer, getattr(graph_module.get_submodule(path), name)
+
+
+def enable_(model: nn.Module, enabled: bool = True) -> None:
+    """Switch all fake quantizers on or off; off, the model computes its FP32 function."""
+    for module in model.modules():
+        if isinstance(module, ActivationFakeQuantize | WeightFakeQuantize):
+            module.enabled = enabled
+
+
+def freeze_batch_norm_(model: nn.Module) -> None:
+    """Use and keep the running statistics from now on, in training mode too."""
+    for module in model.modules():
+        if isinstance(module, BatchNorm):
+            module.frozen = True
+
+
+def quantization_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Learned scales, which want a parameter group of their own without weight decay."""
+    return [
+        parameter
+        for module in model.modules()
+        if isinstance(module, ActivationFakeQuantize | WeightFakeQuantize)
+        for parameter in module.parameters(recurse=False)
+    ]
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Number of the network's own parameters: learned scales are not counted."""
+    scales = {id(parameter) for parameter in quantization_parameters(model)}
+    return sum(p.numel() for p in model.parameters() if id(p) not in scales)

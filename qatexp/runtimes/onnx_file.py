@@ -1,0 +1,199 @@
+"""Write a converted model as a self-contained ONNX file with explicit QuantizeLinear nodes."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import torch
+from onnxscript import opset21 as op
+from torch import Tensor, nn
+
+from qatexp.errors import ExportError
+from qatexp.store.atomic import atomic_path
+
+INPUT, OUTPUT = "images", "logits"
+_QUANTIZE_OPS = {"QuantizeLinear", "DequantizeLinear"}
+_QUANTIZE_DEFAULTS = {"axis": 1, "block_size": 0, "saturate": 1, "output_dtype": 0, "precision": 0}
+
+
+def _quantize(
+    x: Any, scale: float, zero_point: int, quant_min: int, quant_max: int, dtype: int
+) -> Any:
+    """QuantizeLinear, and an integer Clip where the range is narrower than its type.
+
+    The exporter's own translation drops the range (onnxscript#3052): activations below 8 bits
+    would be deployed without their clipping. Integer Clip keeps ONNX Runtime's fusions (QCDQ).
+    """
+    limits = np.iinfo(_numpy(dtype))
+    zero = op.Constant(value=_scalar(zero_point, dtype))
+    codes = op.QuantizeLinear(x, op.Constant(value=_scalar(scale, ir.DataType.FLOAT)), zero)
+    if (quant_min, quant_max) == (limits.min, limits.max):
+        return codes
+    bounds = [op.Constant(value=_scalar(bound, dtype)) for bound in (quant_min, quant_max)]
+    return op.Clip(codes, *bounds)
+
+
+def _dequantize(
+    codes: Any,
+    scale: float,
+    zero_point: int,
+    quant_min: int,
+    quant_max: int,
+    dtype: int,
+    **_: Any,
+) -> Any:
+    zero = op.Constant(value=_scalar(zero_point, dtype))
+    return op.DequantizeLinear(codes, op.Constant(value=_scalar(scale, ir.DataType.FLOAT)), zero)
+
+
+def _dequantize_per_channel(
+    codes: Any,
+    scales: Any,
+    zero_points: Any,
+    axis: int,
+    quant_min: int,
+    quant_max: int,
+    dtype: int,
+    **_: Any,
+) -> Any:
+    # All zero points are zero, ONNX's default. ONNX Runtime makes a convolution integer without
+    # them, but a matrix product only with them.
+    if len(codes.shape) > 2:
+        return op.DequantizeLinear(codes, scales, axis=axis)
+    return op.DequantizeLinear(codes, scales, op.CastLike(zero_points, codes), axis=axis)
+
+
+def _global_average_pool(x: Any, output_size: Any) -> Any:
+    """GlobalAveragePool, which has an integer kernel; the exporter's ReduceMean has none."""
+    if list(output_size) != [1, 1]:
+        raise ExportError(
+            f"adaptive_avg_pool2d to {list(output_size)} from {list(x.shape)[2:]} is not exported: "
+            "the output size has to divide the input size"
+        )
+    return op.GlobalAveragePool(x)
+
+
+def _scalar(value: float, dtype: int) -> onnx.TensorProto:
+    return onnx.numpy_helper.from_array(np.array(value, _numpy(dtype)))
+
+
+def _numpy(dtype: int) -> np.dtype[Any]:
+    """The exporter hands dtypes over as ONNX's element types."""
+    return ir.DataType(dtype).numpy()
+
+
+def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
+    # The operators are registered when torchao's decomposed library is imported.
+    import torch.ao.quantization.fx._decomposed
+
+    decomposed = torch.ops.quantized_decomposed
+    return {
+        decomposed.quantize_per_tensor.default: _quantize,
+        decomposed.dequantize_per_tensor.default: _dequantize,
+        decomposed.dequantize_per_channel.default: _dequantize_per_channel,
+        torch.ops.aten.adaptive_avg_pool2d.default: _global_average_pool,
+    }
+
+
+def write_onnx(
+    model: nn.Module, example: Tensor, path: Path, *, opset: int, dynamic_batch: bool
+) -> None:
+    """Export a model in eval mode to `path`, atomically.
+
+    Args:
+        model: FP32 network or converted graph, on the CPU.
+        example: normalized images (N >= 2, C, H, W) on the CPU.
+        path: the file to write; its folder exists.
+        opset: ONNX operator set.
+        dynamic_batch: leave the batch size free, else fix it to 1.
+
+    Raises:
+        ExportError: the exporter or ONNX's checker refuses the model.
+    """
+    example = example if dynamic_batch else example[:1]
+    shapes = ({0: torch.export.Dim("batch", min=1)},) if dynamic_batch else None
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                model,
+                (example,),
+                dynamo=True,
+                opset_version=opset,
+                dynamic_shapes=shapes,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                custom_translation_table=_translations(),
+                verbose=False,
+            )
+        assert program is not None
+        _strip_(program.model)
+        proto = ir.to_proto(program.model)
+        del proto.graph.value_info[:]
+        onnx.checker.check_model(proto, full_check=True)
+    except Exception as problem:  # the exporter raises many unrelated classes
+        raise ExportError(f"ONNX export to {path.name} failed: {_root_reason(problem)}") from problem
+    with atomic_path(path) as temporary:
+        onnx.save(proto, str(temporary))
+
+
+def _root_reason(problem: BaseException) -> str:
+    """First line of the innermost exception: the outer ones are pages of advice."""
+    while problem.__cause__ is not None:
+        problem = problem.__cause__
+    return (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+
+
+def _strip_(model: ir.Model) -> None:
+    """Remove what the exporter notes about the Python source: up to a third of a small file."""
+    model.metadata_props.clear()
+    model.producer_name, model.producer_version, model.doc_string = "qatexp", None, None
+    graph = model.graph
+    graph.metadata_props.clear()
+    graph.doc_string = None
+    results = set(graph.outputs)
+    for index, node in enumerate(graph):
+        node.metadata_props.clear()
+        node.doc_string = None
+        if node.op_type in _QUANTIZE_OPS:
+            node.name = None
+            _drop_defaults_(node)
+        for value in node.outputs:
+            value.metadata_props.clear()
+            if value not in results:
+                # A runtime infers inner shapes itself, and nobody reads inner names.
+                value.type, value.shape = None, None
+                value.name = f"t{index}" if len(node.outputs) == 1 else value.name
+    for value in (*graph.inputs, *graph.initializers.values()):
+        value.metadata_props.clear()
+
+
+def _drop_defaults_(node: ir.Node) -> None:
+    for name, default in _QUANTIZE_DEFAULTS.items():
+        attribute = node.attributes.get(name)
+        if attribute is not None and attribute.value == default:
+            del node.attributes[name]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's progress lines and its own deprecations off the user's terminal."""
+    loggers = [logging.getLogger(name) for name in ("onnxscript", "torch.onnx", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

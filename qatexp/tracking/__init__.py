@@ -1,0 +1,14 @@
+"""Runs, sweeps and artifacts in MLflow; the only package that imports it, and only when needed.
+
+Importing mlflow takes one to three seconds, so every import of it sits inside a function.
+"""
+
+from __future__ import annotations
+
+from qatexp.tracking.preflight import check_reachable
+from qatexp.tracking.run import RunLog
+from qatexp.tracking.store import Store, open_store
+from qatexp.tracking.termination import sigterm_raises
+from qatexp.tracking.uri import resolve_uri
+
+__all__ = ["RunLog", "Store", "check_reachable", "open_store", "resolve_uri", "sigterm_raises"]

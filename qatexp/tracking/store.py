@@ -1,0 +1,146 @@
+"""The store that runs and sweeps are logged to."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qatexp.config.schema import TrackingConfig
+from qatexp.errors import TrackingError
+from qatexp.tracking.client import connect, translated
+from qatexp.tracking.database import ensure_database
+from qatexp.tracking.experiment import ensure_experiment
+from qatexp.tracking.names import tag_text
+from qatexp.tracking.run import RunLog, Status
+from qatexp.tracking.uri import is_server, resolve_uri, sqlite_path
+from qatexp.tracking.view import KIND_TAG, SWEEP_KIND, page_path
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def open_store(config: TrackingConfig, *, home: Path) -> Store:
+    """Open the store, creating the local database and the experiment where they are missing.
+
+    Safe to call from several processes at once on a store that does not exist yet.
+
+    Args:
+        config: Where to log, and the experiment's name.
+        home: The project's folder, which holds `multirun/`.
+
+    Raises:
+        TrackingError: the store or the experiment cannot be opened or created.
+    """
+    uri = resolve_uri(config, home=home)
+    database = sqlite_path(uri)
+    if database is not None:
+        ensure_database(database)
+    client = connect(uri)
+    with translated(f"tracking.uri={uri} cannot be used"):
+        experiment_id = ensure_experiment(client, name=config.experiment, uri=uri)
+    return Store(client, uri=uri, experiment_id=experiment_id)
+
+
+class Store:
+    """One experiment of an MLflow store. Holds no state of its runs, so that none can leak."""
+
+    def __init__(self, client: MlflowClient, *, uri: str, experiment_id: str) -> None:
+        self.uri = uri
+        self.experiment_id = experiment_id
+        self._client = client
+
+    def start_run(
+        self,
+        *,
+        name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, Any],
+        parent_run_id: str | None = None,
+    ) -> RunLog:
+        """Start a run: a trial of the sweep `parent_run_id`, or a single run.
+
+        Args:
+            name: Shown in the table of runs.
+            params: Flat configuration values, ``qconfig.weight.bits`` for instance.
+            tags: Further facts, the git commit for instance.
+            parent_run_id: What `start_sweep` returned, or None.
+
+        Raises:
+            TrackingError: the store does not take the run.
+        """
+        kind = {KIND_TAG: "single"}
+        if parent_run_id is not None:
+            kind = {KIND_TAG: "trial", "mlflow.parentRunId": parent_run_id}
+        log = self._create_run(name, {**tags, **kind})
+        try:
+            log.log_params(params)
+        except TrackingError:
+            log.finish(status="FAILED", metrics={}, tags={})
+            raise
+        return log
+
+    def start_sweep(self, *, name: str, tags: Mapping[str, Any], note: str) -> str:
+        """Start the parent of a sweep's trials, before the first of them.
+
+        Args:
+            name: Shown in the table of runs.
+            tags: Further facts about the sweep.
+            note: Markdown, shown on the page of the parent run.
+
+        Returns:
+            The run id, which trials take as `parent_run_id`, in this process or another.
+
+        Raises:
+            TrackingError: the store does not take the run.
+        """
+        kind = {KIND_TAG: SWEEP_KIND, "mlflow.note.content": note}
+        return self._create_run(name, {**tags, **kind}).run_id
+
+    def finish_sweep(
+        self,
+        run_id: str,
+        *,
+        status: Status,
+        metrics: Mapping[str, float],
+        note: str,
+        artifacts: Sequence[Path],
+    ) -> None:
+        """End a sweep's parent run.
+
+        Args:
+            run_id: What `start_sweep` returned.
+            status: FINISHED, FAILED or KILLED.
+            metrics: Figures of the sweep as a whole; each is logged as ``sweep/<name>``.
+            note: Markdown that replaces the first note, the comparison for instance.
+            artifacts: Files and folders to keep with the sweep.
+
+        Raises:
+            TrackingError: the store does not take them.
+        """
+        log = RunLog(self._client, run_id=run_id, experiment_id=self.experiment_id)
+        named = {f"sweep/{name}": value for name, value in metrics.items()}
+        try:
+            log.log_artifacts(artifacts)
+        finally:
+            log.finish(status=status, metrics=named, tags={"mlflow.note.content": note})
+
+    def page_url(self) -> str | None:
+        """Address of the saved view on an MLflow server; None for a store without a server."""
+        return self.uri.rstrip("/") + page_path(self.experiment_id) if is_server(self.uri) else None
+
+    def _create_run(self, name: str, tags: Mapping[str, Any]) -> RunLog:
+        texts = {key: tag_text(key, value) for key, value in {**_origin(), **tags}.items()}
+        with translated(f"no run can be started in tracking.uri={self.uri}"):
+            run = self._client.create_run(self.experiment_id, tags=texts, run_name=name)
+        run_id = str(run.info.run_id)
+        return RunLog(self._client, run_id=run_id, experiment_id=self.experiment_id)
+
+
+def _origin() -> dict[str, str]:
+    tags = {"mlflow.source.name": "qatexp", "mlflow.source.type": "LOCAL"}
+    try:
+        return {**tags, "mlflow.user": getpass.getuser()}
+    except (OSError, KeyError):  # a container's user often has no name
+        return tags
