@@ -35,7 +35,7 @@ lint: $(STAMP)  ## Check style, types, layers and the Dockerfile, without runnin
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/hadolint docker/Dockerfile
 
 ui: $(STAMP)  ## Open the MLflow page of all runs

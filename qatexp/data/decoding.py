@@ -93,7 +93,8 @@ def _decode(samples: Samples) -> ImageTensors:
 def _load(path: Path, samples: Samples, warn: Warn) -> ImageTensors | None:
     """Read a kept file, whose CRC-32 sums numpy's reader checks; set it aside when damaged."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, because np.load leaves a damaged file open.
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             split = ImageTensors(torch.from_numpy(file["images"]), torch.from_numpy(file["labels"]))
     except FileNotFoundError:
         return None

@@ -38,9 +38,7 @@ class FolderImages(LabelledImages):
                     f"(read are {', '.join(IMG_EXTENSIONS)})."
                 )
             for path in found:
-                state = os.stat(path)  # noqa: PTH116 - Path objects double the time of 60,000 files
-                relative = os.path.relpath(path, folder).replace(os.sep, "/")
-                digest.update(f"{relative}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+                digest.update(_file_state(path, relative=path[len(str(folder)) + 1 :]))
             self.paths += found
             self.targets += [label] * len(found)
         self.fingerprint = digest.hexdigest()
@@ -85,3 +83,14 @@ def _image_files(folder: Path) -> Iterator[str]:
         for name in names:
             if name.lower().endswith(IMG_EXTENSIONS) and not name.startswith("."):
                 yield os.path.join(parent, name)  # noqa: PTH118 - see above
+
+
+def _file_state(path: str, *, relative: str) -> bytes:
+    try:
+        state = os.stat(path)  # noqa: PTH116 - Path objects double the time of 60,000 files
+    except OSError as problem:
+        raise DataError(
+            f"{path} cannot be read: {problem.strerror}; replace or remove it."
+        ) from problem
+    portable = relative.replace(os.sep, "/")
+    return f"{portable}\0{state.st_size}\0{state.st_mtime_ns}\n".encode()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from qatexp.config.schema import DatasetConfig, Placement
+from qatexp.data.fingerprint import combined
+from qatexp.data.geometry import Geometry
 from qatexp.data.images import Draw, Images
 from qatexp.data.normalise import Normaliser
 from qatexp.data.seeding import derived_generator
@@ -49,17 +51,23 @@ class ImageData:
         config: DatasetConfig,
         *,
         classes: tuple[str, ...],
-        channels: int,
-        image_size: tuple[int, int],
-        fingerprint: str,
+        geometry: Geometry,
         placement: Placement,
+        contents: Mapping[str, str],
         parts: Mapping[str, Part],
         normalise: Normaliser,
         warnings: list[str],
     ) -> None:
         self.name, self.classes = config.name, classes
-        self.channels, self.image_size = channels, image_size
-        self.fingerprint = fingerprint
+        self.channels = geometry.channels
+        self.image_size = (geometry.height, geometry.width)
+        self.fingerprint = combined(
+            contents=dict(contents),
+            classes=classes,
+            split=[config.split_seed, config.val_fraction],
+            geometry=asdict(geometry),
+            normalisation=[normalise.mean, normalise.std],
+        )
         self.warnings = warnings
         self._config, self._placement = config, placement
         self._parts, self._normalise = parts, normalise

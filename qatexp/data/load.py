@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from qatexp.config.schema import DatasetConfig, Placement
+from qatexp.config.schema import DatasetConfig
 from qatexp.data.call import call_source
-from qatexp.data.decoding import decoded
-from qatexp.data.fingerprint import combined, tensors_digest
 from qatexp.data.geometry import GREY_MODES, Geometry, choose_geometry
 from qatexp.data.image_data import ImageData, Part
 from qatexp.data.images import Images
-from qatexp.data.memory import MemoryImages, fitted
+from qatexp.data.memory import MemoryImages
 from qatexp.data.normalise import (
     Normaliser,
     configured_normalisation,
     conventional_normalisation,
 )
+from qatexp.data.opening import Opener
 from qatexp.data.placement import choose_placement
-from qatexp.data.samples import Samples, TensorImages, read_item
+from qatexp.data.samples import read_item
 from qatexp.data.seeding import derived_generator
-from qatexp.data.source import ImageTensors, Source, Split, check_labels
+from qatexp.data.source import ImageTensors, Source
 from qatexp.data.splits import stratified
-from qatexp.data.stream import StreamImages
 from qatexp.errors import DataError
 
 _log = logging.getLogger(__name__)
@@ -61,7 +58,7 @@ def load_data(
     """
     source = call_source(config, trusted=trusted)
     geometry = _geometry(source, config)
-    opener = _Opener(
+    opener = Opener(
         config=config,
         geometry=geometry,
         placement=choose_placement(source, geometry, config),
@@ -70,78 +67,21 @@ def load_data(
         decoded_dir=decoded_dir,
     )
     configured = configured_normalisation(config, channels=geometry.channels)
-    images = {name: opener.open(name, split) for name, split in source.splits().items()}
-    for name, opened in images.items():
-        check_labels(opened.labels, split=name, classes=len(source.classes))
+    images = opener.open_all(source)
     parts = _parts(images, config, opener)
     mean, std = configured or _normalisation(source, parts["train"], geometry)
-    fingerprint = combined(
-        contents={name: opened.content for name, opened in images.items()},
-        classes=source.classes,
-        split=[config.split_seed, config.val_fraction],
-        size=[geometry.height, geometry.width, geometry.resize],
-        normalisation=[mean, std],
-    )
     data = ImageData(
         config,
         classes=source.classes,
-        channels=geometry.channels,
-        image_size=(geometry.height, geometry.width),
-        fingerprint=fingerprint,
+        geometry=geometry,
         placement=opener.placement,
+        contents={name: opened.content for name, opened in images.items()},
         parts=parts,
         normalise=Normaliser(mean, std, device=device),
         warnings=opener.warnings,
     )
     _log.info("data set %s", data.summary())
     return data
-
-
-@dataclass(slots=True)
-class _Opener:
-    """Opens splits, all in the same way, and collects warnings."""
-
-    config: DatasetConfig
-    geometry: Geometry
-    placement: Placement
-    seed: int
-    device: torch.device
-    decoded_dir: Path | None
-    warnings: list[str] = field(default_factory=list)
-
-    def open(self, name: str, split: Split) -> Images:
-        return (
-            self._memory(name, split)
-            if self.placement is Placement.memory
-            else self._stream(name, split)
-        )
-
-    def _memory(self, name: str, split: Split) -> MemoryImages:
-        if isinstance(split, ImageTensors):
-            tensors = fitted(split, self.geometry, name=name)
-        else:
-            samples = Samples(split, split=name, geometry=self.geometry)
-            tensors = decoded(
-                samples, name=self.config.name, folder=self.decoded_dir, warn=self.warn
-            )
-        return MemoryImages(tensors, augment=self.config.augment, device=self.device)
-
-    def _stream(self, name: str, split: Split) -> StreamImages:
-        if isinstance(split, ImageTensors):
-            split = TensorImages(split, fingerprint=tensors_digest(split))
-        return StreamImages(
-            split,
-            split=name,
-            geometry=self.geometry,
-            augment=self.config.augment,
-            workers=self.config.workers,
-            seed=self.seed,
-            device=self.device,
-        )
-
-    def warn(self, text: str) -> None:
-        _log.warning(text)
-        self.warnings.append(text)
 
 
 def _geometry(source: Source, config: DatasetConfig) -> Geometry:
@@ -164,7 +104,7 @@ def _geometry(source: Source, config: DatasetConfig) -> Geometry:
     )
 
 
-def _parts(images: dict[str, Images], config: DatasetConfig, opener: _Opener) -> dict[str, Part]:
+def _parts(images: dict[str, Images], config: DatasetConfig, opener: Opener) -> dict[str, Part]:
     """Divide the opened images: val is the source's own, or comes from the training images."""
     train = images["train"]
     everything = torch.arange(len(train.labels))

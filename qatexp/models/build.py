@@ -102,8 +102,8 @@ def _construct(
 def _pretrained_option(config: ModelConfig, interface: Interface) -> dict[str, bool]:
     if "pretrained" not in interface.names:
         raise ConfigError(
-            f"model.pretrained=true: {config.target} brings no weights of its own (it has no "
-            "argument 'pretrained'); set model.pretrained=false and model.checkpoint=FILE."
+            f"model.pretrained=true: {config.target} does not offer pretrained weights (it "
+            "has no argument 'pretrained'); set model.pretrained=false and model.checkpoint=FILE."
         )
     return {"pretrained": True}
 

@@ -125,8 +125,10 @@ def _unwrap(content: Any, path: Path) -> Mapping[str, Tensor]:
     if isinstance(content, Mapping):
         wrapped = [content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)]
         found = wrapped[0] if wrapped else content
-    if not isinstance(found, Mapping) or not found:
+    if not isinstance(found, Mapping):
         raise ModelError(_without_weights(path, f"a {type(found).__name__}"))
+    if not found:
+        raise ModelError(_without_weights(path, "an empty dict"))
     others = [str(key) for key, value in found.items() if not isinstance(value, Tensor)]
     if others:
         raise ModelError(_without_weights(path, f"{', '.join(others[:10])}, not tensors"))

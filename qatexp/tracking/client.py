@@ -14,6 +14,13 @@ from qatexp.errors import TrackingError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+# Defaults of MLflow that do not suit experiments; a user's own environment wins.
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # never call home, nor wait for it where there is no way
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines at the end of every run
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # 14 s; MLflow's 7 would hold up a training for 4 min
+}
+
 
 def connect(uri: str) -> MlflowClient:
     """Open a client of the store at `uri`; the process's active run and URI stay as they are.
@@ -31,8 +38,8 @@ def connect(uri: str) -> MlflowClient:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Import and use mlflow without its chatter, and without its Python warnings about itself."""
-    # Read when mlflow is imported: an experiment must not call home, nor wait for it offline.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import mlflow  # noqa: F401 its import configures the loggers that are set below

@@ -10,7 +10,7 @@ from urllib.request import url2pathname
 
 from qatexp.errors import TrackingError
 from qatexp.tracking.uri import artifact_folder, sqlite_path
-from qatexp.tracking.view import experiment_tags
+from qatexp.tracking.view import VIEW_TAG, experiment_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def ensure_experiment(client: MlflowClient, *, name: str, uri: str) -> str:
-    """Find or create the experiment and bring its note and saved view up to date.
+    """Find or create the experiment; give it a note where it has none, and today's saved view.
 
     Returns:
         The experiment's id.
@@ -36,7 +36,9 @@ def ensure_experiment(client: MlflowClient, *, name: str, uri: str) -> str:
         )
     _warn_if_moved(experiment, uri=uri)
     for key, value in experiment_tags(since=experiment.creation_time).items():
-        if experiment.tags.get(key) != value:
+        present = experiment.tags.get(key)
+        # A note that somebody wrote in MLflow stays; the view follows this version of qatexp.
+        if present is None or (key == VIEW_TAG and present != value):
             client.set_experiment_tag(experiment.experiment_id, key, value)
     return str(experiment.experiment_id)
 

@@ -47,4 +47,4 @@ def _cut(text: str, *, limit: int, what: str) -> str:
     if len(text) <= limit:
         return text
     logger.warning("%s is cut to %d of %d characters in MLflow", what, limit, len(text))
-    return text[: limit - 1] + "…"
+    return text[:limit]

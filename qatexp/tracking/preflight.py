@@ -49,7 +49,8 @@ def _check_server(uri: str) -> None:
         with urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 http(s) only
             content = json.load(answer)
     except HTTPError as problem:
-        raise _refused(uri, problem) from problem
+        with problem:  # it is an open answer, too
+            raise _refused(uri, problem) from problem
     except (OSError, HTTPException) as problem:
         reason = getattr(problem, "reason", problem)
         raise _unusable(uri, f"no answer from the server ({reason})") from problem

@@ -44,6 +44,7 @@ class RunLog:
         self._buffer: list[Metric] = []
         self._non_finite: list[str] = []
         self._flushed_at = time.monotonic()
+        self._pause = FLUSH_SECONDS
         self._is_finished = False
 
     def __enter__(self) -> RunLog:
@@ -92,12 +93,14 @@ class RunLog:
             metrics: For instance `train_loss`, `val_top1`, `lr`.
         """
         self._add({f"{stage}_epochs/{name}": value for name, value in metrics.items()}, step=epoch)
-        if time.monotonic() - self._flushed_at < FLUSH_SECONDS:
+        if time.monotonic() - self._flushed_at < self._pause:
             return
         try:
             self.flush()
+            self._pause = FLUSH_SECONDS
         except TrackingError as problem:
-            logger.warning("%s; trying again later", problem)
+            self._pause *= 2  # each attempt holds up the training
+            logger.warning("%s; trying again in %.0f s", problem, self._pause)
 
     def log_dataset(self, *, name: str, digest: str, profile: Mapping[str, Any]) -> None:
         """Log the data set as the input of the run, context "training".

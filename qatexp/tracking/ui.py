@@ -15,6 +15,7 @@ from urllib.request import urlopen
 
 from qatexp.config.schema import TrackingConfig
 from qatexp.errors import TrackingError
+from qatexp.tracking.client import ENVIRONMENT
 from qatexp.tracking.preflight import check_reachable
 from qatexp.tracking.store import open_store
 from qatexp.tracking.termination import sigterm_raises
@@ -85,7 +86,8 @@ def _command(uri: str, *, port: int) -> list[str]:
 
 @contextmanager
 def _running(command: list[str], *, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    settings = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    # Jobs serve language models; they are eight more processes, which outlive their server.
+    settings = {**ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with log.open("wb") as output:
         server = subprocess.Popen(  # noqa: S603 our own interpreter, and no shell
             command, stdout=output, stderr=output, env={**settings, **os.environ}

@@ -15,6 +15,9 @@ from qatexp.errors import ConfigError, DataError
 
 _log = logging.getLogger(__name__)
 
+CIFAR10_FOLDER = "cifar-10-batches-py"
+CIFAR100_FOLDER = "cifar-100-python"
+
 
 def cifar10(*, root: str | None = None, download: bool = False) -> Source:
     """Give CIFAR-10: 50,000 + 10,000 RGB images of 32x32 pixels in ten classes.
@@ -30,8 +33,7 @@ def cifar10(*, root: str | None = None, download: bool = False) -> Source:
         DataError: neither layout is there, or the download failed.
     """
     folder = _root(root)
-    batches = torchvision.datasets.CIFAR10.base_folder
-    if not (folder / batches).is_dir() and has_folder_layout(folder):
+    if not (folder / CIFAR10_FOLDER).is_dir() and has_folder_layout(folder):
         _log.info("CIFAR-10 is read from the image folders in %s", folder)
         source = folder_source(folder)
         if len(source.classes) != 10:
@@ -40,7 +42,7 @@ def cifar10(*, root: str | None = None, download: bool = False) -> Source:
                 "CIFAR-10 has 10; for other images use dataset=imagefolder."
             )
         return source
-    looked_for = f"{batches}/ (torchvision's layout) and {LAYOUT}"
+    looked_for = f"{CIFAR10_FOLDER}/ (torchvision's layout) and {LAYOUT}"
     return _cifar("CIFAR10", folder, download=download, looked_for=looked_for)
 
 
@@ -55,7 +57,7 @@ def cifar100(*, root: str | None = None, download: bool = False) -> Source:
         ConfigError: root is not given.
         DataError: the files are not there, or the download failed.
     """
-    looked_for = f"{torchvision.datasets.CIFAR100.base_folder}/ (torchvision's layout)"
+    looked_for = f"{CIFAR100_FOLDER}/ (torchvision's layout)"
     return _cifar("CIFAR100", _root(root), download=download, looked_for=looked_for)
 
 

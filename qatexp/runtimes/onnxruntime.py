@@ -1,0 +1,175 @@
+"""ONNX Runtime on the CPU: export, load as `images -> logits`, and tell what ran in integers."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from torch import Tensor, nn
+
+from qatexp.config.schema import ExportConfig
+from qatexp.errors import ExportError
+from qatexp.runtimes.onnx_file import INPUT, write_onnx
+
+SUFFIX = ".onnx"
+
+_PLUMBING = {
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "Reshape",
+    "Flatten",
+    "Transpose",
+    "ReorderInput",
+    "ReorderOutput",
+    "Shape",
+    "Gather",
+    "Concat",
+    "Unsqueeze",
+    "Squeeze",
+    "Constant",
+    "Identity",
+    "Slice",
+    "Split",
+    "Pad",
+    "Clip",
+    "Expand",
+    "Cast",
+}
+"""Operators that convert or move values; they compute nothing that could be in integers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What the runtime executed, after its own graph optimization."""
+
+    macs_int_share: float
+    ops_int: dict[str, int]
+    ops_float: dict[str, int]
+
+
+def export(model: nn.Module, example: Tensor, path: Path, config: ExportConfig) -> None:
+    """Write a network or a converted graph as an ONNX file; see `write_onnx` for the errors."""
+    write_onnx(
+        model, example, path, opset=config.opset, dynamic_batch=config.dynamic_batch
+    )
+
+
+def load(path: Path, *, threads: int, optimize: bool = True) -> Callable[[Tensor], Tensor]:
+    """Open a file as a callable from images (N, C, H, W), float32, to logits (N, classes).
+
+    Args:
+        path: an ONNX file.
+        threads: threads within one operator.
+        optimize: let the runtime fuse; off, it follows the file operator by operator.
+
+    Raises:
+        ExportError: the runtime refuses the file.
+    """
+    session = _session(path, threads=threads, optimize=optimize)
+
+    def predict(images: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {INPUT: images.cpu().numpy()})[0])
+
+    return predict
+
+
+def caller(path: Path, images: Tensor, *, threads: int) -> Callable[[], object]:
+    """Open a file as a call without arguments on fixed images, with nothing else to time."""
+    session = _session(path, threads=threads)
+    feed = {INPUT: np.ascontiguousarray(images.cpu().numpy())}
+    return lambda: session.run(None, feed)
+
+
+def describe(path: Path, example: Tensor) -> Description:
+    """Run the file once under the runtime's profiler and sort what ran by its arithmetic.
+
+    Args:
+        path: an ONNX file.
+        example: one or more images (N, C, H, W).
+    """
+    events = _profile(path, example)
+    ops_int, ops_float = Counter[str](), Counter[str]()
+    macs_int = macs_all = 0
+    for event in events:
+        kind, macs = event["op_name"], _macs(event)
+        integer = _computes_in_integers(event)
+        macs_all += macs
+        macs_int += macs if integer else 0
+        if kind not in _PLUMBING:
+            (ops_int if integer else ops_float)[kind] += 1
+    share = macs_int / macs_all if macs_all else 0.0
+    return Description(share, dict(sorted(ops_int.items())), dict(sorted(ops_float.items())))
+
+
+def stored_bytes(path: Path) -> int:
+    """Size of the file on disk."""
+    return path.stat().st_size
+
+
+def fused_operators(path: Path) -> dict[str, int]:
+    """Operators of the file itself, before the runtime's optimization, by type."""
+    graph = onnx.load(path, load_external_data=False).graph
+    return dict(sorted(Counter(node.op_type for node in graph.node).items()))
+
+
+def _session(
+    path: Path, *, threads: int, optimize: bool = True, profile: Path | None = None
+) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # the runtime's warnings speak to its own developers
+    if not optimize:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
+        # Weights that were packed for a kernel have lost their shape, and MACs need it.
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as problem:  # the runtime's classes share no public base
+        raise ExportError(f"ONNX Runtime refuses {path.name}: {problem}") from problem
+
+
+def _profile(path: Path, example: Tensor) -> list[dict[str, Any]]:
+    """Arguments of every executed operator: type, input and output element types and shapes."""
+    with tempfile.TemporaryDirectory() as folder:
+        session = _session(path, threads=1, profile=Path(folder) / "profile")
+        session.run(None, {INPUT: example.cpu().numpy()})
+        trace = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    return [
+        event["args"]
+        for event in trace
+        if event.get("cat") == "Node" and "output_type_shape" in event["args"]
+    ]
+
+
+def _computes_in_integers(event: dict[str, Any]) -> bool:
+    """Whether the data input of an executed operator is an 8-bit integer tensor."""
+    inputs = event["input_type_shape"]
+    return bool(inputs) and next(iter(inputs[0])) in ("uint8", "int8")
+
+
+def _macs(event: dict[str, Any]) -> int:
+    """Multiply-accumulates of an executed convolution or matrix product, else 0."""
+    kind, inputs = event["op_name"], event["input_type_shape"]
+    outputs = [int(size) for size in next(iter(event["output_type_shape"][0].values()))]
+    shapes = [[int(size) for size in next(iter(item.values()))] for item in inputs]
+    if "Conv" in kind:
+        # Past the data input, the weight is the first tensor with a kernel's rank.
+        weight = next(shape for shape in shapes[1:] if len(shape) >= 3)
+        return prod(outputs) * prod(weight[1:])
+    if "Gemm" in kind or "MatMul" in kind:
+        return prod(outputs) * shapes[0][-1]
+    return 0

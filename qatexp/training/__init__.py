@@ -1,0 +1,21 @@
+"""Train and evaluate: knows callables and batches, but no data set, quantizer or runtime."""
+
+from __future__ import annotations
+
+from qatexp.training.evaluate import Scores, evaluate
+from qatexp.training.fabric import device_of, make_fabric, seed_everything, stage_seed
+from qatexp.training.loop import EpochLog, TrainingData, train_
+from qatexp.training.plan import TrainPlan
+
+__all__ = [
+    "EpochLog",
+    "Scores",
+    "TrainPlan",
+    "TrainingData",
+    "device_of",
+    "evaluate",
+    "make_fabric",
+    "seed_everything",
+    "stage_seed",
+    "train_",
+]

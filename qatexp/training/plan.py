@@ -1,0 +1,110 @@
+"""What one training does: epochs, learning-rate schedule and optimizer, resolved to numbers."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from qatexp.config.schema import Decay, Fp32Schedule, QatSchedule, ScheduleConfig, Select
+from qatexp.config.targets import resolve
+from qatexp.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class TrainPlan:
+    """One training; `lr` is the peak rate that warm-up leads to and decay starts from."""
+
+    epochs: int
+    lr: float
+    momentum: float | None
+    weight_decay: float
+    warmup_epochs: float
+    decay: Decay
+    label_smoothing: float
+    select: Select
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    limit_batches: int | None = None
+
+    def rate(self, step: int, steps_per_epoch: int) -> float:
+        """Learning rate of a step (0-based), a factor of the peak times the peak."""
+        total = max(self.epochs * steps_per_epoch, 1)
+        warmup = min(self.warmup_epochs * steps_per_epoch, total)
+        if step < warmup:
+            return self.lr * (step + 1) / warmup
+        share = (step - warmup) / max(total - warmup, 1)
+        if self.decay is Decay.cosine:
+            return self.lr * 0.5 * (1.0 + math.cos(math.pi * share))
+        return self.lr * (1.0 - share) if self.decay is Decay.linear else self.lr
+
+
+def plan_of(
+    part: Fp32Schedule | QatSchedule,
+    schedule: ScheduleConfig,
+    *,
+    lr: float,
+    limit_batches: int | None,
+) -> TrainPlan:
+    """Build the plan of one part of the schedule with its resolved learning rate."""
+    return TrainPlan(
+        epochs=part.epochs,
+        lr=lr,
+        momentum=part.momentum,
+        weight_decay=part.weight_decay,
+        warmup_epochs=part.warmup_epochs,
+        decay=part.decay,
+        label_smoothing=part.label_smoothing,
+        select=part.select,
+        optimizer=dict(schedule.optimizer),
+        limit_batches=limit_batches,
+    )
+
+
+def build_optimizer(
+    plan: TrainPlan,
+    model: nn.Module,
+    *,
+    undecayed: Sequence[nn.Parameter] = (),
+    trusted: Sequence[str] = (),
+) -> torch.optim.Optimizer:
+    """Make the optimizer of a plan; `undecayed` parameters get a group without weight decay.
+
+    Raises:
+        ConfigError: the target is no optimizer, does not take momentum, or refuses its arguments.
+    """
+    options = {key: value for key, value in plan.optimizer.items() if key != "_target_"}
+    target = str(plan.optimizer["_target_"])
+    factory = resolve(target, key="schedule.optimizer._target_", trusted=trusted)
+    if plan.momentum is not None:
+        options |= _momentum(factory, plan.momentum, target)
+    special = {id(parameter) for parameter in undecayed}
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in model.parameters() if p.requires_grad and id(p) not in special]}
+    ]
+    if undecayed:
+        groups.append({"params": list(undecayed), "weight_decay": 0.0})
+    try:
+        optimizer = factory(groups, lr=plan.lr, weight_decay=plan.weight_decay, **options)
+    except (TypeError, ValueError) as problem:
+        raise ConfigError(f"schedule.optimizer={plan.optimizer}: {problem}") from problem
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise ConfigError(f"schedule.optimizer._target_={target} does not make an optimizer.")
+    return optimizer
+
+
+def _momentum(factory: Callable[..., Any], momentum: float, target: str) -> dict[str, Any]:
+    parameters = inspect.signature(factory).parameters
+    if "momentum" in parameters:
+        return {"momentum": momentum}
+    if "betas" in parameters:
+        default = parameters["betas"].default
+        return {"betas": (momentum, default[1])}
+    raise ConfigError(
+        f"schedule.*.momentum={momentum}: {target} takes no momentum; set schedule.fp32.momentum "
+        "and schedule.qat.momentum to null."
+    )

@@ -1,0 +1,77 @@
+"""Show how far a training is: a live bar on a terminal, one plain line per epoch elsewhere."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+log = logging.getLogger(__name__)
+
+
+class Reporter(Protocol):
+    """What the training loop tells while it runs."""
+
+    def step(self, loss: float | None) -> None:
+        """One step is done; the loss is given now and then."""
+
+    def epoch(self, text: str) -> None:
+        """One epoch is done; `text` sums it up."""
+
+
+class _Silent:
+    def step(self, loss: float | None) -> None:
+        """Ranks above zero say nothing."""
+
+    def epoch(self, text: str) -> None:
+        """Ranks above zero say nothing."""
+
+
+class _Plain:
+    def step(self, loss: float | None) -> None:
+        """Steps are too many for a log."""
+
+    def epoch(self, text: str) -> None:
+        """Log one line."""
+        log.info(text)
+
+
+class _Live:
+    def __init__(self, progress: Progress, total: int, name: str) -> None:
+        self.progress = progress
+        self.task = progress.add_task(name, total=total, loss="")
+
+    def step(self, loss: float | None) -> None:
+        """Move the bar."""
+        if loss is None:
+            self.progress.update(self.task, advance=1)
+        else:
+            self.progress.update(self.task, advance=1, loss=f"loss {loss:.3f}")
+
+    def epoch(self, text: str) -> None:
+        """Log one line above the bar."""
+        log.info(text)
+
+
+@contextmanager
+def reporter(name: str, *, steps: int, quiet: bool) -> Iterator[Reporter]:
+    """Open the reporter that fits: none for `quiet` ranks, live on a terminal, else plain."""
+    console = Console(stderr=True)
+    if quiet:
+        yield _Silent()
+    elif not console.is_terminal:
+        yield _Plain()
+    else:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[loss]}"),
+        )
+        with Progress(*columns, console=console, transient=True) as progress:
+            yield _Live(progress, steps, name)
