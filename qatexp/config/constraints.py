@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any, Protocol
@@ -31,7 +32,7 @@ class Range:
         too_low = self.low is not None and (value <= self.low if self.above else value < self.low)
         too_high = self.high is not None and value > self.high
         # NaN compares false with everything and would slip through both tests.
-        return self._allowed() if too_low or too_high or value != value else None
+        return self._allowed() if too_low or too_high or math.isnan(value) else None
 
     def _allowed(self) -> str:
         if self.low is not None and self.high is not None:

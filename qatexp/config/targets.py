@@ -53,23 +53,25 @@ def resolve(target: str, *, key: str, trusted: Iterable[str] = ()) -> Callable[.
     """
     check_target(target, key=key, trusted=trusted)
     parts = target.split(".")
-    found: Any = importlib.import_module(parts[0])
+    found = _import(parts[0], key=key, target=target)
     for index, part in enumerate(parts[1:], start=1):
-        if not hasattr(found, part):
-            found = _import_submodule(parts[: index + 1], key=key, target=target)
-        else:
+        if hasattr(found, part):
             found = getattr(found, part)
+        else:
+            found = _import(".".join(parts[: index + 1]), key=key, target=target)
     if not callable(found):
         raise ConfigError(f"{key}={target} is not callable, it is a {type(found).__name__}.")
     return found  # type: ignore[no-any-return]
 
 
-def _import_submodule(parts: list[str], *, key: str, target: str) -> Any:
-    name = ".".join(parts)
+def _import(name: str, *, key: str, target: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as problem:
-        if problem.name != name:  # the module exists, and something that it imports is missing
-            raise ConfigError(f"{key}={target}: importing {name} failed: {problem}") from problem
-        parent = ".".join(parts[:-1])
-        raise ConfigError(f"{key}={target}: {parent} has no {parts[-1]!r}.") from problem
+        parent, _, last = name.rpartition(".")
+        if problem.name == name and parent:
+            raise ConfigError(f"{key}={target}: {parent} has no {last!r}.") from problem
+        raise ConfigError(f"{key}={target}: importing {name} failed: {problem}") from problem
+    except Exception as problem:  # anything that a user's module does while it is imported
+        reason = f"{type(problem).__name__}: {problem}"
+        raise ConfigError(f"{key}={target}: importing {name} failed: {reason}") from problem

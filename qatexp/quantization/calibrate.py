@@ -173,7 +173,7 @@ def _best_clipping(
     for ratio in torch.linspace(1.0 / CANDIDATES, 1.0, CANDIDATES).tolist():
         candidate = statistics.low * ratio, statistics.high * ratio
         quantizer.set_range_(*candidate)
-        step, zero = float(quantizer.scale), int(quantizer.zero_point)
+        step, zero = quantizer.scale.item(), int(quantizer.zero_point)
         codes = (centres / step).round() + zero
         rounded = (codes.clamp(quantizer.quant_min, quantizer.quant_max) - zero) * step
         best = min(best, (score(centres, rounded, counts), candidate), key=lambda pair: pair[0])

@@ -16,7 +16,11 @@ from qatexp.config.schema import Granularity, QConfig
 from qatexp.errors import QuantizationError
 from qatexp.quantization.annotate import IntegerQuantizer, Plan
 from qatexp.quantization.capture import BatchNorm, capture
-from qatexp.quantization.fake_quantize import ActivationFakeQuantize, WeightFakeQuantize
+from qatexp.quantization.fake_quantize import (
+    ActivationFakeQuantize,
+    MinMaxEmaActivation,
+    WeightFakeQuantize,
+)
 from qatexp.quantization.fold import fold_into_weights_
 from qatexp.quantization.graph_ops import clip_max, module_of
 
@@ -125,6 +129,13 @@ def freeze_batch_norm_(model: nn.Module) -> None:
             module.frozen = True
 
 
+def freeze_ranges_(model: nn.Module) -> None:
+    """Keep the ranges that moving averages have found from now on; learned ones go on learning."""
+    for module in model.modules():
+        if isinstance(module, MinMaxEmaActivation):
+            module.freeze_()
+
+
 def quantization_parameters(model: nn.Module) -> list[nn.Parameter]:
     """Learned scales, which want a parameter group of their own without weight decay."""
     return [
@@ -133,9 +144,3 @@ def quantization_parameters(model: nn.Module) -> list[nn.Parameter]:
         if isinstance(module, ActivationFakeQuantize | WeightFakeQuantize)
         for parameter in module.parameters(recurse=False)
     ]
-
-
-def parameter_count(model: nn.Module) -> int:
-    """Number of the network's own parameters: learned scales are not counted."""
-    scales = {id(parameter) for parameter in quantization_parameters(model)}
-    return sum(p.numel() for p in model.parameters() if id(p) not in scales)

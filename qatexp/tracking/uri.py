@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from qatexp.config.schema import TrackingConfig
+from qatexp.errors import TrackingError
 
 DEFAULT_DATABASE = Path("multirun") / "mlflow.db"
 ENVIRONMENT_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -24,12 +25,18 @@ def resolve_uri(config: TrackingConfig, *, home: Path) -> str:
 
     Returns:
         An absolute URI; ``sqlite:///<home>/multirun/mlflow.db`` where nothing else is asked for.
+
+    Raises:
+        TrackingError: the path of a sqlite store has characters that its URI cannot carry.
     """
     uri = config.uri or os.environ.get(ENVIRONMENT_VARIABLE)
     if not uri:
         return sqlite_uri(home.resolve() / DEFAULT_DATABASE)
     path = sqlite_path(uri)
-    return uri if path is None else sqlite_uri(home.resolve() / path)
+    if path is None:
+        return uri
+    _, mark, options = uri.partition("?")
+    return f"{sqlite_uri(home.resolve() / path)}{mark}{options}"
 
 
 def scheme_of(uri: str) -> str:
@@ -52,7 +59,16 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def sqlite_uri(path: Path) -> str:
-    """URI of the sqlite database at an absolute path."""
+    """URI of the sqlite database at an absolute path.
+
+    Raises:
+        TrackingError: the path has a ``%`` or ``?``, which versions of SQLAlchemy read differently.
+    """
+    if any(character in str(path) for character in "%?"):
+        raise TrackingError(
+            f"the MLflow database cannot be {path}: allowed are paths without % and ?. "
+            "Set tracking.uri=sqlite:///<file> to another place, or to an MLflow server."
+        )
     return f"{SQLITE_PREFIX}{path}"
 
 

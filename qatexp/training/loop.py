@@ -76,6 +76,7 @@ def train_(
     undecayed: Sequence[nn.Parameter] = (),
     trusted: Sequence[str] = (),
     before_step: Callable[[float], None] | None = None,
+    on_epoch: Callable[[EpochLog], None] | None = None,
 ) -> list[EpochLog]:
     """Train a model in place; it ends in eval mode with the weights that `plan.select` chooses.
 
@@ -89,6 +90,7 @@ def train_(
         undecayed: parameters without weight decay (learned scales).
         trusted: packages that the user trusts for `schedule.optimizer._target_`.
         before_step: called with the share (0..1) of steps done before each step.
+        on_epoch: called with each finished epoch's figures, on the first rank.
 
     Raises:
         TrainingError: the loss became infinite or NaN.
@@ -117,6 +119,8 @@ def train_(
                     None if val is None else val.loss,
                 )
             )
+            if on_epoch is not None and fabric.global_rank == 0:
+                on_epoch(history[-1])
             report.epoch(_line(name, history[-1], plan.epochs, time.perf_counter() - started))
             if val is not None and plan.select is Select.best and (not best or val.top1 > best[0]):
                 best = val.top1, copy.deepcopy(model.state_dict())
@@ -157,9 +161,13 @@ def _train_epoch_(
             before_step(step / (plan.epochs * steps))
         for group in optimizer.param_groups:
             group["lr"] = plan.rate(step, steps)
-        loss = nn.functional.cross_entropy(
-            wrapped(images), labels, label_smoothing=plan.label_smoothing
-        )
+        logits = wrapped(images)
+        if not isinstance(logits, Tensor):
+            raise TrainingError(
+                f"the model returns {type(logits).__name__} in training, not logits; models with "
+                "auxiliary outputs have to be built without them, e.g. +model.aux_logits=false"
+            )
+        loss = nn.functional.cross_entropy(logits, labels, label_smoothing=plan.label_smoothing)
         fabric.backward(loss)
         optimizer.step()
         optimizer.zero_grad()

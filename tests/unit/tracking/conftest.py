@@ -25,9 +25,10 @@ def empty_database(tmp_path_factory):
 @pytest.fixture
 def home(tmp_path, empty_database):
     """A project folder whose local store exists and is empty."""
-    (tmp_path / "multirun").mkdir()
-    shutil.copyfile(empty_database, tmp_path / "multirun" / "mlflow.db")
-    return tmp_path
+    folder = tmp_path / "my project #1"
+    (folder / "multirun").mkdir(parents=True)
+    shutil.copyfile(empty_database, folder / "multirun" / "mlflow.db")
+    return folder
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from qatexp.config.schema import TrackingConfig
+from qatexp.errors import TrackingError
 from qatexp.tracking.uri import (
     artifact_folder,
     is_server,
@@ -24,6 +25,9 @@ from qatexp.tracking.uri import (
         pytest.param(None, "", "sqlite:///{home}/multirun/mlflow.db", id="empty is not set"),
         pytest.param("sqlite:///x/a.db", None, "sqlite:///{home}/x/a.db", id="relative to home"),
         pytest.param("sqlite:////x/a.db", None, "sqlite:////x/a.db", id="absolute stays"),
+        pytest.param(
+            "sqlite:///a.db?timeout=9", None, "sqlite:///{home}/a.db?timeout=9", id="with options"
+        ),
     ],
 )
 def test_order_of_precedence(uri, variable, expected, tmp_path, monkeypatch):
@@ -44,6 +48,17 @@ def test_sqlite_paths_survive_the_round_trip(tmp_path):
     assert sqlite_path(sqlite_uri(path)) == path
     assert sqlite_path(f"sqlite+pysqlite:///{path}?timeout=5") == path
     assert sqlite_path("postgresql://host/db") is None
+
+
+@pytest.mark.parametrize("name", ["100%", "what?"])
+def test_paths_that_a_uri_cannot_carry_are_refused(tmp_path, name):
+    """SQLAlchemy would open another file, and MLflow would try again for 100 s."""
+    with pytest.raises(TrackingError) as caught:
+        resolve_uri(TrackingConfig(), home=tmp_path / name)
+    assert str(caught.value).startswith(
+        f"the MLflow database cannot be {tmp_path.resolve() / name}/multirun/mlflow.db: "
+        "allowed are paths without % and ?. Set tracking.uri=sqlite:///<file>"
+    )
 
 
 @pytest.mark.parametrize(

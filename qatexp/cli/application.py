@@ -1,0 +1,77 @@
+"""The Hydra application: check the request, then hand over to Hydra."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from qatexp.cli.console import complain
+from qatexp.config.schema import ExperimentConfig
+from qatexp.config.sources import CONF
+from qatexp.errors import ConfigError, QatexpError, StoreError
+
+
+def run_application(arguments: Sequence[str]) -> int:
+    """Run ``qatexp [OVERRIDES]`` or ``qatexp -m [OVERRIDES]``; returns the exit code."""
+    import hydra
+    from hydra._internal.utils import get_args_parser
+
+    from qatexp.cli.compose import CONFIG_NAME, VERSION_BASE
+    from qatexp.cli.resolvers import register_resolvers
+    from qatexp.cli.task import task
+    from qatexp.config.members import register_models
+
+    register_resolvers()
+    register_models()
+    # `debug` is a group, and Hydra takes no boolean as the name of a member.
+    arguments = ["debug='true'" if item == "debug=true" else item for item in arguments]
+    options = get_args_parser().parse_args(arguments)
+    if _starts_runs(options):
+        try:
+            _check(options)
+        except QatexpError as problem:
+            complain(str(problem))
+            return 2
+    sys.argv = [sys.argv[0], *arguments]
+    application = hydra.main(
+        version_base=VERSION_BASE, config_path=str(CONF), config_name=CONFIG_NAME
+    )(task)
+    from qatexp.sweep.session import closing_open_sweep
+
+    with closing_open_sweep():
+        application()
+    return 0
+
+
+def _starts_runs(options: Namespace) -> bool:
+    asks = ("help", "hydra_help", "cfg", "info", "shell_completion", "version")
+    return not any(getattr(options, name, None) for name in asks)
+
+
+def _check(options: Namespace) -> None:
+    from qatexp.cli.compose import checked_points
+
+    if options.run and options.multirun:
+        raise ConfigError("--run and --multirun exclude each other.")
+    points = checked_points(options)
+    _check_output()
+    _check_tracking(points[0])
+
+
+def _check_output() -> None:
+    """The nearest folder that exists on the way to `multirun/` has to be writable."""
+    folder = Path("multirun").absolute()
+    while not folder.exists():
+        folder = folder.parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StoreError(f"the output folder {folder} is not writable; change to another folder.")
+
+
+def _check_tracking(config: ExperimentConfig) -> None:
+    if config.tracking.enabled:
+        from qatexp.tracking import check_reachable, resolve_uri
+
+        check_reachable(resolve_uri(config.tracking, home=Path.cwd()))

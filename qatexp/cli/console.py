@@ -1,0 +1,23 @@
+"""Log lines and error messages on the terminal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+
+class ConsoleHandler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Write to whatever `sys.stderr` is at the time: progress bars replace it while they live."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> object:  # type: ignore[override]
+        """The present standard error stream."""
+        return sys.stderr
+
+
+def complain(message: str) -> None:
+    """Show one error message."""
+    print(f"qatexp: {message}", file=sys.stderr)

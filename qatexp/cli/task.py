@@ -1,0 +1,92 @@
+"""What Hydra calls for every run: one experiment in its folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from qatexp.cli.console import complain
+from qatexp.config.parse import flat_params, parse
+from qatexp.config.schema import ExperimentConfig
+from qatexp.errors import QatexpError
+from qatexp.records import Record
+from qatexp.sweep.callback import PARENT_RUN
+
+log = logging.getLogger(__name__)
+
+
+def task(composed: DictConfig) -> None:
+    """Run one experiment; a single run that fails ends the process with exit code 1.
+
+    A failed trial of a sweep returns as usual: its record says failed, the others go on, and the
+    sweep's end sets the exit code.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    config = parse(composed)
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    single = hydra.mode is RunMode.RUN
+    try:
+        record = run_tracked(config, folder, overrides=list(hydra.overrides.task))
+    except QatexpError as problem:
+        if config.debug.traceback:
+            raise
+        complain(str(problem))
+        record = None
+    if single:
+        if record is not None:
+            _show(record, folder)
+        if record is None or record.status != "finished":
+            raise SystemExit(1)
+
+
+def run_tracked(config: ExperimentConfig, folder: Path, *, overrides: list[str]) -> Record:
+    """Run an experiment inside an MLflow run, where tracking is enabled."""
+    from qatexp.pipeline import run
+    from qatexp.tracking import open_store, sigterm_raises
+
+    with ExitStack() as stack:
+        stack.enter_context(sigterm_raises())
+        tracker = None
+        if config.tracking.enabled:
+            store = open_store(config.tracking, home=Path.cwd())
+            tracker = stack.enter_context(
+                store.start_run(
+                    name=_run_name(config, overrides),
+                    params=flat_params(config),
+                    tags={"qatexp.folder": str(folder), "qatexp.overrides": " ".join(overrides)},
+                    parent_run_id=os.environ.get(PARENT_RUN),
+                )
+            )
+        return run(config, folder, tracker=tracker)
+
+
+def _run_name(config: ExperimentConfig, overrides: list[str]) -> str:
+    """Name a run by what the user asked for: the overrides, shortened to the last part of a key."""
+    words = [item.rpartition("=") for item in overrides if "=" in item]
+    short = [f"{key.rpartition('.')[2]}={value}" for key, _, value in words]
+    return " ".join([config.name, *short])[:250]
+
+
+def _show(record: Record, folder: Path) -> None:
+    from rich.console import Console
+
+    from qatexp.compare import collect, print_comparison, write_comparison
+
+    if record.error is not None:
+        complain(f"{record.error['stage']} failed: {record.error['message']}")
+        complain(f"the log is {folder / 'qatexp.log'}; debug=true shows a traceback")
+        return
+    sweep = collect(folder)
+    write_comparison(sweep, folder)
+    console = Console()
+    print_comparison(sweep, console)
+    console.print(f"Files: {os.path.relpath(folder)}", soft_wrap=True)
+    if record.mlflow_run_id is not None:
+        console.print("MLflow pages: qatexp ui")

@@ -1,0 +1,56 @@
+"""The verbs beside the Hydra application: ``qatexp compare`` and ``qatexp ui``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from qatexp.cli.console import complain
+from qatexp.errors import QatexpError
+
+VERBS = ("compare", "ui")
+
+
+@click.group()
+def verbs() -> None:
+    """Commands beside the experiment itself."""
+
+
+@verbs.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+def compare(folder: Path | None) -> None:
+    """Compare the trials of a sweep, or the variants of a run (default: the newest)."""
+    from rich.console import Console
+
+    from qatexp.compare import collect, newest_sweep, print_comparison, write_comparison
+
+    sweep = collect(newest_sweep(Path("multirun")) if folder is None else folder)
+    print_comparison(sweep, Console())
+    for path in write_comparison(sweep, sweep.folder):
+        click.echo(f"wrote {path}")
+
+
+@verbs.command()
+@click.option("--port", default=5000, show_default=True, help="port on this machine")
+@click.option("--uri", default=None, help="another store than tracking.uri's default")
+@click.option("--experiment", default="qatexp", show_default=True, help="tracking.experiment")
+def ui(port: int, uri: str | None, experiment: str) -> None:
+    """Open the MLflow pages of all runs."""
+    from qatexp.config.schema import TrackingConfig
+    from qatexp.tracking.ui import serve
+
+    serve(TrackingConfig(uri=uri, experiment=experiment), home=Path.cwd(), port=port)
+
+
+def run_verb(arguments: list[str]) -> int:
+    """Run a verb; 0 done, 2 the request was wrong, 1 it failed."""
+    try:
+        verbs(arguments, prog_name="qatexp", standalone_mode=False)
+    except click.ClickException as problem:
+        complain(problem.format_message())
+        return 2
+    except QatexpError as problem:
+        complain(str(problem))
+        return 2
+    return 0

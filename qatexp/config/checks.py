@@ -1,0 +1,115 @@
+"""Checks that involve several keys, or the files that a key names: all before torch is imported."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from qatexp.config.constraints import Range
+from qatexp.config.schema import Backend, ExperimentConfig
+from qatexp.config.targets import check_target
+from qatexp.errors import ConfigError
+
+IMPLEMENTED_BACKENDS = (
+    Backend.onnxruntime,
+    Backend.x86,
+    Backend.fbgemm,
+    Backend.xnnpack,
+    Backend.qnnpack,
+)
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+
+
+def check(config: ExperimentConfig) -> None:
+    """Check everything that one field's type and range cannot say.
+
+    Raises:
+        ConfigError: for the first key that does not fit.
+    """
+    _check_targets(config)
+    _check_files(config)
+    _check_device(config)
+    _check_quantization(config)
+    _check_threads(config)
+    _check_normalization(config)
+
+
+def _check_targets(config: ExperimentConfig) -> None:
+    targets = {
+        "model._target_": config.model.target,
+        "dataset._target_": config.dataset.target,
+        "schedule.optimizer._target_": config.schedule.optimizer.get("_target_", ""),
+    }
+    for key, target in targets.items():
+        check_target(str(target), key=key, trusted=config.trusted_packages)
+
+
+def _check_files(config: ExperimentConfig) -> None:
+    checkpoint, root = config.model.checkpoint, config.dataset.root
+    if checkpoint is not None and not Path(checkpoint).expanduser().is_file():
+        raise ConfigError(
+            f"model.checkpoint={checkpoint}: there is no such file (looked in {Path.cwd()})."
+        )
+    if checkpoint is not None and config.model.pretrained:
+        raise ConfigError(
+            f"model.checkpoint={checkpoint} and model.pretrained=true exclude each other; "
+            "set one of them."
+        )
+    if root is None or config.dataset.download:
+        return
+    folder = Path(root).expanduser()
+    if not folder.is_dir():
+        raise ConfigError(
+            f"dataset.root={root}: there is no such folder (looked in {Path.cwd()}); "
+            "name the folder that holds the images, or set dataset.download=true where the data "
+            "set can be downloaded."
+        )
+    if not any(folder.iterdir()):
+        raise ConfigError(f"dataset.root={root}: the folder is empty.")
+
+
+def _check_device(config: ExperimentConfig) -> None:
+    if not _DEVICE.fullmatch(config.device):
+        raise ConfigError(
+            f"device={config.device} is not possible; allowed: auto, cpu, cuda, cuda:NUMBER."
+        )
+    if config.trainer.precision not in PRECISIONS:
+        raise ConfigError(
+            f"trainer.precision={config.trainer.precision} is not possible; "
+            f"allowed: {', '.join(PRECISIONS)}."
+        )
+
+
+def _check_quantization(config: ExperimentConfig) -> None:
+    qconfig = config.qconfig
+    if qconfig.backend not in IMPLEMENTED_BACKENDS:
+        names = ", ".join(backend.name for backend in IMPLEMENTED_BACKENDS)
+        raise ConfigError(
+            f"qconfig.backend={qconfig.backend.name} is not supported by this version; "
+            f"allowed: {names}."
+        )
+    for index, rule in enumerate(qconfig.layers):
+        if not rule.skip and rule.weight_bits is None and rule.activation_bits is None:
+            raise ConfigError(
+                f"qconfig.layers[{index}] (match={rule.match}) changes nothing; give weight_bits, "
+                "activation_bits or skip=true."
+            )
+
+
+def _check_threads(config: ExperimentConfig) -> None:
+    threads = config.measure.threads
+    counts = [threads] if not isinstance(threads, list) else threads
+    allowed = Range(1)
+    whole = all(isinstance(count, int) and not isinstance(count, bool) for count in counts)
+    if not counts or not whole or any(allowed.violation(count) for count in counts):
+        raise ConfigError(
+            f"measure.threads={threads} is not possible; allowed: a whole number from 1, "
+            "or a list of such numbers."
+        )
+
+
+def _check_normalization(config: ExperimentConfig) -> None:
+    std = config.dataset.std
+    if std is not None and any(value <= 0 for value in std):
+        raise ConfigError(f"dataset.std={std} is not possible; allowed: numbers above 0.")

@@ -1,0 +1,155 @@
+"""From Hydra's composed configuration to a checked `ExperimentConfig`: parse once, at the edge."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from qatexp.config.checks import check
+from qatexp.config.constraints import check_limits
+from qatexp.config.schema import DatasetConfig, ExperimentConfig, ModelConfig
+from qatexp.errors import ConfigError
+
+_OPEN_NODES = {"model": ModelConfig, "dataset": DatasetConfig}
+"""Groups in Hydra's own convention: `_target_`, keys of ours, and the callable's arguments."""
+
+
+def parse(composed: DictConfig) -> ExperimentConfig:
+    """Build and check the typed configuration; neither torch nor any target is imported.
+
+    Raises:
+        ConfigError: naming the key, the value it got, what is allowed and what to do.
+    """
+    content = _resolve(composed)
+    content.pop("hydra", None)
+    for group, schema in _OPEN_NODES.items():
+        content[group] = _split_options(group, content.get(group), schema)
+    content.setdefault("name", None)
+    if content["name"] is None:
+        content["name"] = "-".join(_short_name(content[group]) for group in _OPEN_NODES)
+    config = _typed(content)
+    check_limits(config)
+    check(config)
+    return config
+
+
+def _resolve(composed: DictConfig) -> dict[str, Any]:
+    try:
+        content = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as problem:
+        raise ConfigError(_message(problem)) from problem
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def _short_name(node: dict[str, Any]) -> str:
+    return str(node["target"]).rpartition(".")[2]
+
+
+def _split_options(group: str, node: Any, schema: type) -> dict[str, Any]:
+    """Separate the keys of the schema from the keyword arguments of the target."""
+    if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
+        raise ConfigError(
+            f"{group}={node!r}: a {group} needs the key _target_, a dotted name of a callable, "
+            f"or choose a member of the group with {group}=NAME."
+        )
+    known = {item.name for item in dataclasses.fields(schema)} - {"target", "options"}
+    own = {key: value for key, value in node.items() if key in known}
+    options = {key: value for key, value in node.items() if key not in known | {"_target_"}}
+    return {"target": node["_target_"], **own, "options": options}
+
+
+def _typed(content: dict[str, Any]) -> ExperimentConfig:
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(ExperimentConfig), content)
+        config = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as problem:
+        raise ConfigError(_message(problem)) from problem
+    assert isinstance(config, ExperimentConfig)
+    return config
+
+
+def _message(problem: OmegaConfBaseException) -> str:
+    """OmegaConf's first line, with the full key in front."""
+    text = str(problem.msg if problem.msg is not None else problem).strip().splitlines()[0]
+    key = str(problem.full_key or "").replace("model.target", "model._target_")
+    return f"{key}: {text.rstrip('.')}." if key else f"{text.rstrip('.')}."
+
+
+SWEEPABLE = (
+    "seed",
+    "device",
+    "qconfig",
+    "schedule",
+    "trainer",
+    "dataset.batch_size",
+    "dataset.image_size",
+    "dataset.val_fraction",
+    "dataset.augment",
+    "model.checkpoint",
+    "model.pretrained",
+    "export",
+    "measure.threads",
+)
+"""Keys, or whole branches, that go into `record.params` and MLflow's parameters."""
+
+
+def flat_params(config: ExperimentConfig) -> dict[str, Any]:
+    """The sweepable knobs, flat, under the names that the command line uses."""
+    values: dict[str, Any] = {"model": config.model.name, "dataset": config.dataset.name}
+    for key in SWEEPABLE:
+        node: Any = config
+        for part in key.split("."):
+            node = getattr(node, part)
+        values |= dict(_flatten(key, node))
+    for group in _OPEN_NODES:
+        values |= dict(_flatten(group, getattr(config, group).options))
+    weight, activation = config.qconfig.weight.bits, config.qconfig.activation.bits
+    if not weight == activation == config.qconfig.bits:
+        # The common key would state bits that neither weights nor activations have.
+        values["qconfig.bits"] = f"w{weight}a{activation}" if weight != activation else weight
+    return values
+
+
+def _flatten(key: str, node: Any) -> Iterator[tuple[str, Any]]:
+    if dataclasses.is_dataclass(node):
+        for item in dataclasses.fields(node):
+            yield from _flatten(f"{key}.{item.name}", getattr(node, item.name))
+    elif isinstance(node, dict):
+        for name, value in node.items():
+            yield from _flatten(f"{key}.{name}", value)
+    else:
+        yield key, _plain(node)
+
+
+def _plain(value: Any) -> Any:
+    """JSON types: enums by name, structures as lists and dicts."""
+    if isinstance(value, Enum):
+        return value.name
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {item.name: _plain(getattr(value, item.name)) for item in dataclasses.fields(value)}
+    if isinstance(value, list | tuple | ListConfig):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def plain_config(config: ExperimentConfig) -> dict[str, Any]:
+    """The whole configuration in JSON types, for fingerprints and artifacts."""
+    plain = _plain(config)
+    assert isinstance(plain, dict)
+    return _plain_dicts(plain)
+
+
+def _plain_dicts(node: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _plain_dicts(value) if isinstance(value, dict) else _plain(value)
+        for key, value in node.items()
+    }

@@ -1,0 +1,181 @@
+"""One experiment, from configuration to record, in the order in which data flows."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from qatexp.config.parse import flat_params, plain_config
+from qatexp.config.schema import ExperimentConfig
+from qatexp.errors import QatexpError
+from qatexp.figures import accuracy_by_variant, training_curves
+from qatexp.quantization.inventory import summary
+from qatexp.records import RECORD_FILE, Record
+from qatexp.stages.context import Context
+from qatexp.stages.data import data
+from qatexp.stages.environment import environment
+from qatexp.stages.export import convert_and_export, export_fp32
+from qatexp.stages.fp32 import control, fp32
+from qatexp.stages.measure import Candidate, measure
+from qatexp.stages.ptq import ptq
+from qatexp.stages.qat import qat
+from qatexp.store.atomic import write_text
+from qatexp.store.stage_cache import StageCache
+from qatexp.tracking import RunLog
+from qatexp.training import EpochLog
+
+log = logging.getLogger(__name__)
+
+CONFIG_FILE = "config.json"
+
+
+def run(config: ExperimentConfig, folder: Path, *, tracker: RunLog | None = None) -> Record:
+    """Run one experiment and leave its record in `folder`, whether it succeeds or fails.
+
+    Args:
+        config: the checked configuration.
+        folder: the run's folder; it exists.
+        tracker: the open MLflow run; None logs nothing. It is finished here.
+
+    Returns:
+        The record of a finished run, or of one that failed with a `QatexpError`.
+
+    Raises:
+        Exception: anything else is a defect of the program, or an interrupt; the record says
+            failed all the same.
+    """
+    record = Record(
+        name=config.name,
+        status="running",
+        params=flat_params(config),
+        mlflow_run_id=None if tracker is None else tracker.run_id,
+    )
+    write_record(record, folder)
+    write_text(folder / CONFIG_FILE, json.dumps(plain_config(config), indent=2) + "\n")
+    context = _open_context(config, folder, tracker)
+    try:
+        record = _run_stages(context, record)
+        _finish(record, context, tracker)
+    except QatexpError as problem:
+        record = _failed(context, record, problem)
+        _finish(record, context, tracker)
+    except BaseException as problem:
+        _finish(_failed(context, record, problem), context, tracker)
+        raise
+    return record
+
+
+def _open_context(config: ExperimentConfig, folder: Path, tracker: RunLog | None) -> Context:
+    def on_epoch(stage: str, epoch: EpochLog) -> None:
+        if tracker is not None:
+            tracker.log_epoch(stage, epoch.epoch, epoch.metrics())
+
+    cache = StageCache(Path(config.cache.dir) if config.cache.enabled else None)
+    return Context(config, folder, cache, on_epoch)
+
+
+def _run_stages(context: Context, record: Record) -> Record:
+    """The experiment: data, FP32, PTQ, QAT, then convert, export and measure every variant."""
+    data(context)
+    baseline = fp32(context)
+    candidates = {"fp32": Candidate(baseline, export_fp32(context, "fp32", baseline))}
+    if context.config.schedule.control and context.config.schedule.qat.epochs > 0:
+        longer = control(context, baseline)
+        candidates["control"] = Candidate(longer, export_fp32(context, "control", longer))
+    prepared = ptq(context, baseline)
+    calibrated = prepared.graph_module
+    candidates["ptq"] = Candidate(calibrated, convert_and_export(context, "ptq", calibrated))
+    if context.config.schedule.qat.epochs > 0:
+        trained = qat(context, prepared)
+        candidates["qat"] = Candidate(trained, convert_and_export(context, "qat", trained))
+    variants, parity = measure(context, candidates)
+    return replace(
+        _with_progress(context, record),
+        status="finished",
+        variants=variants,
+        parity=parity,
+        quantization=summary(prepared.plan),
+        data=context.data.summary(),
+        environment=environment(context.device),
+    )
+
+
+def _with_progress(context: Context, record: Record) -> Record:
+    data_warnings = context.data.warnings if hasattr(context, "data") else []
+    return replace(
+        record,
+        seconds=dict(context.seconds),
+        cached=dict(context.cached),
+        fingerprints=dict(context.fingerprints),
+        warnings=(*data_warnings, *context.warnings),
+    )
+
+
+def _failed(context: Context, record: Record, problem: BaseException) -> Record:
+    kind = problem.kind if isinstance(problem, QatexpError) else type(problem).__name__
+    error = {"stage": context.current, "kind": kind, "message": str(problem) or kind}
+    return replace(_with_progress(context, record), status="failed", error=error)
+
+
+def write_record(record: Record, folder: Path) -> None:
+    """Write ``record.json`` atomically."""
+    write_text(folder / RECORD_FILE, json.dumps(record.to_dict(), indent=2) + "\n")
+
+
+def _finish(record: Record, context: Context, tracker: RunLog | None) -> None:
+    """Write the record first, then the figures, then hand all of it to MLflow."""
+    write_record(record, context.folder)
+    figures = _draw(record, context)
+    if tracker is None:
+        return
+    if record.status == "finished":
+        tracker.log_dataset(
+            name=context.config.dataset.name,
+            digest=context.data.fingerprint,
+            profile=context.data.summary(),
+        )
+        example = context.data.example(1).cpu().numpy()
+        for name, variant in record.variants.items():
+            tracker.log_model(context.folder / variant.file, name=name, input_example=example)
+    tracker.log_artifacts([context.folder / RECORD_FILE, context.folder / CONFIG_FILE])
+    tracker.log_artifacts(figures, folder="figures")
+    tracker.finish(
+        status="FINISHED" if record.status == "finished" else "FAILED",
+        metrics=record.metrics(),
+        tags=_tags(record),
+    )
+
+
+def _draw(record: Record, context: Context) -> list[Path]:
+    figures = context.folder / "figures"
+    if not context.histories and not record.variants:
+        return []
+    figures.mkdir(exist_ok=True)
+    drawn = []
+    history = {
+        name: [{"epoch": float(row.epoch), **row.metrics()} for row in rows]
+        for name, rows in context.histories.items()
+        if rows
+    }
+    if history:
+        drawn.append(figures / "training_curves.png")
+        training_curves(history, drawn[-1])
+    if record.variants:
+        drawn.append(figures / "accuracy_by_variant.png")
+        accuracy_by_variant(record, drawn[-1])
+    return drawn
+
+
+def _tags(record: Record) -> Mapping[str, str]:
+    tags = {"qatexp.status": record.status}
+    commit = record.environment.get("git_commit")
+    if commit is not None:
+        tags["mlflow.source.git.commit"] = str(commit)
+    if record.error is not None:
+        tags["qatexp.error"] = f"{record.error['stage']}: {record.error['message']}"
+    if record.warnings:
+        tags["qatexp.warnings"] = "; ".join(record.warnings)
+    return tags

@@ -1,0 +1,1 @@
+"""The stages of one experiment: glue between data, models, training, quantization and runtimes."""

@@ -1,0 +1,108 @@
+"""What the stages of one run share, and how a stage is timed, fingerprinted and cached."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from qatexp.config.fingerprint import fingerprint
+from qatexp.config.schema import ExperimentConfig
+from qatexp.data import ImageData
+from qatexp.store.stage_cache import StageCache
+from qatexp.training import EpochLog, seed_everything, stage_seed
+
+log = logging.getLogger(__name__)
+
+WEIGHTS, HISTORY = "weights.safetensors", "history.json"
+
+
+@dataclass
+class Context:
+    """One run: its inputs, and what its stages have found so far."""
+
+    config: ExperimentConfig
+    folder: Path
+    cache: StageCache
+    on_epoch: Callable[[str, EpochLog], None]
+    data: ImageData = field(init=False)
+    device: torch.device = field(init=False)
+    fabric: Fabric = field(init=False)
+    seconds: dict[str, float] = field(default_factory=dict)
+    cached: dict[str, bool] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    histories: dict[str, list[EpochLog]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    current: str = "data"
+    """The stage that is running, for the record of a failure."""
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage, seed it by its own name, and say when it starts and ends."""
+        self.current = name
+        seed_everything(stage_seed(self.config.seed, name))
+        log.info("%s ...", name)
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - started, 3)
+        origin = " (from the cache)" if self.cached.get(name) else ""
+        log.info("%s done in %.1f s%s", name, self.seconds[name], origin)
+
+    def entry(self, name: str, parts: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
+        """Make a stage's files, or take them from the cache, under the hash of `parts`.
+
+        Args:
+            name: the stage.
+            parts: everything that its result depends on, in JSON types.
+            make: writes the files into an empty folder.
+        """
+        self.fingerprints[name] = fingerprint(name, dict(parts))
+        entry = self.cache.get(name, self.fingerprints[name], make)
+        self.cached[name] = entry.cached
+        return entry.folder
+
+
+    def add_history(self, name: str, history: Sequence[EpochLog]) -> None:
+        """Keep the epochs of a training; those from the cache have not been logged yet."""
+        self.histories[name] = list(history)
+        if self.cached[name]:
+            for epoch in history:
+                self.on_epoch(name, epoch)
+
+    def warn(self, message: str) -> None:
+        """Tell the user, and the record, what was weakened."""
+        log.warning(message)
+        self.warnings.append(message)
+
+
+def save_weights(module: nn.Module, folder: Path) -> None:
+    """Write a module's state as safetensors; tensors that share memory are written each."""
+    state = {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
+    save_file({key: value.contiguous() for key, value in state.items()}, folder / WEIGHTS)
+
+
+def load_weights_(module: nn.Module, folder: Path) -> None:
+    """Load a module's state, strictly."""
+    module.load_state_dict(load_file(folder / WEIGHTS))
+
+
+def save_history(history: Sequence[EpochLog], folder: Path) -> None:
+    """Write the epochs of a training as JSON."""
+    rows = [{"epoch": row.epoch, **row.metrics()} for row in history]
+    (folder / HISTORY).write_text(json.dumps(rows, indent=1), encoding="utf-8")
+
+
+def load_history(folder: Path) -> list[EpochLog]:
+    """Read the epochs of a training."""
+    rows = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
+    return [EpochLog(**row) for row in rows]

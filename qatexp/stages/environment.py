@@ -1,0 +1,87 @@
+"""Where a run took place: versions, processor, threads, GPU and the state of the code."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_PACKAGES = (
+    "qatexp",
+    "torch",
+    "torchvision",
+    "torchao",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "lightning-fabric",
+    "hydra-core",
+    "mlflow",
+    "numpy",
+)
+_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
+"""Processor features that decide how fast, and with which saturation, int8 kernels run."""
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Describe this machine and this code, in JSON types."""
+    commit, dirty = _git_state()
+    return {
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "platform": platform.platform(),
+        "cpu": _cpu_model(),
+        "cpu_flags": _cpu_flags(),
+        "cpu_count": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": str(device),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "git_commit": commit,
+        "git_dirty": dirty,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu_info(key: str) -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return ""
+    lines = (line.partition(":") for line in text.splitlines())
+    return next((value.strip() for name, _, value in lines if name.strip() == key), "")
+
+
+def _cpu_model() -> str:
+    return _cpu_info("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_flags() -> list[str]:
+    present = (_cpu_info("flags") or _cpu_info("Features")).split()
+    return [flag for flag in _FLAGS if flag in present]
+
+
+def _git_state() -> tuple[str | None, bool | None]:
+    """Commit of the folder the run was started in, and whether files differ; None without git."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return commit, bool(_git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+def _git(*arguments: str) -> str:
+    result = subprocess.run(
+        ["git", *arguments], capture_output=True, text=True, check=True, timeout=10
+    )
+    return result.stdout.strip()

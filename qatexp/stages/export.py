@@ -1,0 +1,53 @@
+"""Convert and export: from a trained model to the file that will be deployed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from torch import fx, nn
+
+from qatexp.config.parse import plain_config
+from qatexp.quantization.convert import convert, fold
+from qatexp.runtimes import onnxruntime
+from qatexp.stages.context import Context
+
+ARTIFACTS = "artifacts"
+
+
+def export_fp32(context: Context, name: str, model: nn.Module) -> Path:
+    """Export a float network (fp32 or control); returns the file in the run's folder."""
+    with context.stage(f"export_{name}"):
+        return _exported(context, name, lambda: model.cpu())
+
+
+def convert_and_export(context: Context, name: str, trained: fx.GraphModule) -> Path:
+    """Fold batch norm, convert to integers and export a prepared model (ptq or qat)."""
+    with context.stage(f"convert_{name}"):
+        # Rounding in float32 is exact on the CPU, so conversion happens there.
+        folded, report = fold(trained.cpu())
+        converted = convert(folded)
+        trained.to(context.device)
+    if report.unfolded:
+        context.warnings.append(
+            f"batch norm that follows no layer stays in float: {', '.join(report.unfolded)}"
+        )
+    with context.stage(f"export_{name}"):
+        return _exported(context, name, lambda: converted)
+
+
+def _exported(context: Context, name: str, model: Any) -> Path:
+    """Write the file through the cache, and copy it into the run's folder."""
+    source = context.fingerprints[name]
+    parts = {"code": 1, "from": source, "export": plain_config(context.config)["export"]}
+
+    def make(folder: Path) -> None:
+        example = context.data.example().cpu()
+        onnxruntime.export(model(), example, folder / f"{name}.onnx", context.config.export)
+
+    folder = context.entry(f"export_{name}", parts, make)
+    path = context.folder / ARTIFACTS / f"{name}{onnxruntime.SUFFIX}"
+    path.parent.mkdir(exist_ok=True)
+    shutil.copyfile(folder / path.name, path)
+    return path

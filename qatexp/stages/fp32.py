@@ -1,0 +1,70 @@
+"""The FP32 baseline, trained or loaded, and the control that trains as long as QAT does."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from qatexp.config.schema import ModelConfig
+from qatexp.stages.context import Context, load_history
+from qatexp.stages.train import (
+    build_network,
+    restore,
+    train_stage,
+    training_parts,
+)
+
+
+def fp32(context: Context) -> nn.Module:
+    """Train the baseline, or take its checkpoint as it is when `schedule.fp32.epochs` is 0.
+
+    Returns:
+        The network on the run's device, in eval mode.
+    """
+    with context.stage("fp32"):
+        model, warnings = build_network(context.config, context.data)
+        context.warnings.extend(warnings)
+        parts = training_parts(context.config, context.data, "fp32")
+        parts["model"] = _model_parts(context.config.model)
+        return _trained(context, "fp32", model, parts)
+
+
+def control(context: Context, baseline: nn.Module) -> nn.Module:
+    """Fine-tune the baseline in FP32 for the steps and rates of QAT.
+
+    Without it, a table cannot tell what QAT gains from what longer training gains.
+    """
+    with context.stage("control"):
+        model, _ = build_network(context.config, context.data)
+        model.load_state_dict(baseline.state_dict())
+        parts = training_parts(context.config, context.data, "control")
+        parts["from"] = context.fingerprints["fp32"]
+        return _trained(context, "control", model, parts)
+
+
+def _trained(
+    context: Context, name: str, model: nn.Module, parts: dict[str, Any]
+) -> nn.Module:
+    def make(folder: Path) -> None:
+        train_stage(context, name, model.to(context.device), folder)
+
+    folder = context.entry(name, parts, make)
+    context.add_history(name, load_history(folder))
+    return restore(model, folder, context.device)
+
+
+def _model_parts(config: ModelConfig) -> dict[str, Any]:
+    """What the initial network depends on: a checkpoint counts by its content."""
+    checkpoint = None
+    if config.checkpoint is not None:
+        with Path(config.checkpoint).expanduser().open("rb") as file:
+            checkpoint = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "target": config.target,
+        "options": config.options,
+        "pretrained": config.pretrained,
+        "checkpoint": checkpoint,
+    }

@@ -1,0 +1,131 @@
+"""Measure every variant: accuracy in PyTorch and of the file, bytes, latency, integer share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from qatexp.measurement import Timing, compare_logits, time_in_turns
+from qatexp.quantization.inventory import ideal_bytes, parameter_count
+from qatexp.records import Latency, Parity, Variant
+from qatexp.runtimes import onnxruntime
+from qatexp.stages.context import Context
+from qatexp.training import Scores, evaluate
+
+TOP1_GAP = 0.1
+"""Points between PyTorch and the deployed file from which a run warns."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained model and the file that it was exported to."""
+
+    model: nn.Module
+    path: Path
+
+
+def measure(
+    context: Context, candidates: Mapping[str, Candidate]
+) -> tuple[dict[str, Variant], Parity | None]:
+    """Measure all variants of a run with the same images, threads and process.
+
+    Returns:
+        The figures by variant, and the parity of qat with its file (of ptq where there is no qat).
+    """
+    with context.stage("measure"):
+        scores = {name: _accuracy(context, item) for name, item in candidates.items()}
+        latencies = _latencies(context, candidates)
+        variants = {
+            name: _variant(context, item, *scores[name], latencies[name])
+            for name, item in candidates.items()
+        }
+        quantized = next((name for name in ("qat", "ptq") if name in scores), None)
+        parity = None
+        if quantized is not None:
+            trained, deployed = scores[quantized]
+            parity = compare_logits(trained.logits, deployed.logits)
+            _warn_of_gap(context, quantized, trained, deployed)
+    return variants, parity
+
+
+def _accuracy(context: Context, item: Candidate) -> tuple[Scores, Scores]:
+    item.model.to(context.device)
+    trained = evaluate(item.model, context.data.eval_batches("test"))
+    predict = onnxruntime.load(item.path, threads=os.cpu_count() or 1)
+    return trained, evaluate(predict, context.data.eval_batches("test"))
+
+
+def _warn_of_gap(context: Context, name: str, trained: Scores, deployed: Scores) -> None:
+    gap = abs(trained.top1 - deployed.top1)
+    if gap > TOP1_GAP:
+        context.warn(
+            f"{name} has {trained.top1:.2f} % in PyTorch but {deployed.top1:.2f} % deployed, "
+            f"{gap:.2f} points apart"
+        )
+
+
+def _latencies(
+    context: Context, candidates: Mapping[str, Candidate]
+) -> dict[str, tuple[Latency, ...]]:
+    """Time the files in turns, once for every batch size and thread count."""
+    config = context.config.measure
+    found: dict[str, tuple[Latency, ...]] = {name: () for name in candidates}
+    for threads in config.thread_counts:
+        for batch_size in config.batch_sizes:
+            images = context.data.example(batch_size)
+            calls = {
+                name: onnxruntime.caller(item.path, images, threads=threads)
+                for name, item in candidates.items()
+            }
+            timings = time_in_turns(
+                calls,
+                warmup=config.warmup,
+                rounds=config.rounds,
+                min_round_ms=config.min_round_ms,
+            )
+            for name, timing in timings.items():
+                point = _latency(timing, timings["fp32"], batch_size, threads)
+                found[name] = (*found[name], point)
+    return found
+
+
+def _latency(timing: Timing, baseline: Timing, batch_size: int, threads: int) -> Latency:
+    speedup = baseline.ms_p50 / timing.ms_p50
+    return Latency(batch_size, threads, timing.ms_p50, timing.ms_p95, speedup)
+
+
+def _variant(
+    context: Context,
+    item: Candidate,
+    trained: Scores,
+    deployed: Scores,
+    latencies: tuple[Latency, ...],
+) -> Variant:
+    description = onnxruntime.describe(item.path, context.data.example(1))
+    validation = None
+    if context.data.size("val") > 0:
+        validation = evaluate(item.model, context.data.eval_batches("val")).top1
+    headline = latencies[0]
+    return Variant(
+        top1=trained.top1,
+        deployed_top1=deployed.top1,
+        loss=trained.loss,
+        params=parameter_count(item.model),
+        size_bytes=onnxruntime.stored_bytes(item.path),
+        size_ideal_bytes=ideal_bytes(item.model),
+        latency_ms_p50=headline.ms_p50,
+        latency_ms_p95=headline.ms_p95,
+        latency_speedup=headline.speedup,
+        macs_int_share=description.macs_int_share,
+        val_top1=validation,
+        latencies=latencies,
+        ops_int=description.ops_int,
+        ops_float=description.ops_float,
+        file=str(item.path.relative_to(context.folder)),
+    )
+
+

@@ -1,0 +1,50 @@
+"""Post-training quantization: insert quantizers and find their ranges, without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from qatexp.config.parse import plain_config
+from qatexp.quantization.calibrate import calibrate_
+from qatexp.quantization.prepare import PreparedModel, prepare
+from qatexp.stages.context import Context, load_weights_, save_weights
+from qatexp.training import stage_seed
+
+
+def ptq(context: Context, baseline: nn.Module) -> PreparedModel:
+    """Prepare and calibrate the baseline; the result is what QAT starts from.
+
+    Returns:
+        The prepared graph on the run's device, in eval mode, with the plan of its quantizers.
+    """
+    config, data = context.config, context.data
+    with context.stage("ptq"):
+        prepared = prepare(baseline.cpu(), data.example().cpu(), config.qconfig)
+        baseline.to(context.device)
+        graph_module = prepared.graph_module.to(context.device)
+        parts = {
+            "code": 1,
+            "from": context.fingerprints["fp32"],
+            "data": data.fingerprint,
+            "batch_size": config.dataset.batch_size,
+            "seed": config.seed,
+            "qconfig": plain_config(config)["qconfig"],
+        }
+        seed = stage_seed(config.seed, "calibration")
+
+        def make(folder: Path) -> None:
+            calibrate_(
+                graph_module,
+                lambda: data.calibration_batches(config.qconfig.calibration.batches, seed=seed),
+                config.qconfig.calibration,
+            )
+            save_weights(graph_module, folder)
+
+        load_weights_(graph_module, context.entry("ptq", parts, make))
+        graph_module.to(context.device).eval()
+    context.warnings.extend(prepared.plan.warnings)
+    return prepared
+
+

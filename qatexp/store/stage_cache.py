@@ -1,0 +1,98 @@
+"""Finished stages on disk, under the fingerprint of everything that they depend on.
+
+An entry is a folder that appears at once, by a rename, with a manifest of checksums; it is never
+changed afterwards. A lock per entry lets one process compute while others wait for the result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from qatexp.errors import StoreError
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A finished stage: its folder, and whether it was there already."""
+
+    folder: Path
+    cached: bool
+
+
+class StageCache:
+    """Finished stages below one folder.
+
+    Args:
+        folder: where entries live; None computes everything anew, in a temporary folder that
+            lives as long as this object.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._reuse = folder is not None
+        if folder is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="qatexp-")
+            folder = Path(self._temporary.name)
+        self._root = folder
+
+    def get(self, stage: str, fingerprint: str, make: Callable[[Path], None]) -> Entry:
+        """Return the entry of a stage, made by `make(empty folder)` if it is not there.
+
+        Raises:
+            StoreError: the cache folder cannot be written to.
+        """
+        entry = self._root / stage / fingerprint
+        try:
+            entry.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(entry.with_suffix(".lock")):
+                if self._reuse and self._is_sound(entry):
+                    return Entry(entry, cached=True)
+                self._make(entry, make)
+        except OSError as problem:
+            reason = problem.strerror or problem
+            raise StoreError(f"cannot write to cache.dir={self._root}: {reason}") from problem
+        return Entry(entry, cached=False)
+
+    def _make(self, entry: Path, make: Callable[[Path], None]) -> None:
+        working = Path(tempfile.mkdtemp(dir=entry.parent, prefix=f".{entry.name}."))
+        try:
+            make(working)
+            sums = {path.name: _checksum(path) for path in sorted(working.iterdir())}
+            (working / MANIFEST).write_text(json.dumps(sums, indent=1), encoding="utf-8")
+            working.rename(entry)
+        finally:
+            shutil.rmtree(working, ignore_errors=True)
+
+    def _is_sound(self, entry: Path) -> bool:
+        """Check an entry's files; a damaged one is set aside, so that nothing is lost silently."""
+        if not entry.is_dir():
+            return False
+        try:
+            sums = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
+            damaged = [name for name, value in sums.items() if _checksum(entry / name) != value]
+        except (OSError, ValueError) as problem:
+            damaged = [str(problem)]
+        if not damaged:
+            return True
+        aside = entry.with_name(f"{entry.name}.damaged-{time.time_ns()}")
+        entry.rename(aside)
+        log.warning("cached stage %s is damaged (%s); computing it anew", aside, ", ".join(damaged))
+        return False
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""What happens around the many runs of a sweep."""

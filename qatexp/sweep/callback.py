@@ -1,0 +1,51 @@
+"""Hydra's callback around sweeps. The object is pickled to the workers of any launcher."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+PARENT_RUN = "QATEXP_PARENT_RUN"
+"""Environment variable that tells a trial the MLflow run of its sweep."""
+
+
+class SweepCallback(Callback):
+    """Opens the sweep before its trials, hands them the parent run, and ends with a comparison."""
+
+    def __init__(self) -> None:
+        self.parent_run_id: str | None = None
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Start the parent run; without it the sweep would go on untracked, so a failure ends it.
+
+        Hydra only warns about exceptions of callbacks, `SystemExit` gets through.
+        """
+        from qatexp.config.parse import parse
+        from qatexp.errors import QatexpError
+        from qatexp.sweep.session import open_sweep
+
+        folder = Path(config.hydra.sweep.dir)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            session = open_sweep(parse(config), folder)
+        except (QatexpError, OSError) as problem:
+            raise SystemExit(f"qatexp: {problem}") from problem
+        self.parent_run_id = session.run_id
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        """Tell the trial its parent, in whichever process it runs."""
+        if self.parent_run_id is not None:
+            os.environ[PARENT_RUN] = self.parent_run_id
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        """Compare the trials; any failed one makes the exit code 1."""
+        from qatexp.sweep import session
+
+        code = session.finish_open_sweep()
+        os.environ.pop(PARENT_RUN, None)
+        if code != 0:
+            raise SystemExit(code)

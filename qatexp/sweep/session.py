@@ -1,0 +1,113 @@
+"""One sweep from its first trial to its comparison, with a parent run in MLflow."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from qatexp.compare import Sweep, collect, print_comparison, write_comparison
+from qatexp.config.schema import ExperimentConfig
+from qatexp.errors import QatexpError
+from qatexp.tracking import Store, open_store
+
+log = logging.getLogger(__name__)
+
+_open: list[SweepSession] = []
+"""The sweep of this process that has not ended yet: Hydra gives callbacks no end to rely on."""
+
+
+@dataclass
+class SweepSession:
+    """A sweep that is running."""
+
+    folder: Path
+    store: Store | None
+    run_id: str | None
+    started: float = field(default_factory=time.monotonic)
+
+    def finish(self) -> int:
+        """Compare what there is, close the parent run, and return the exit code."""
+        from rich.console import Console
+
+        _open.remove(self)
+        sweep = collect(self.folder)
+        files = write_comparison(sweep, self.folder)
+        console = Console()
+        print_comparison(sweep, console)
+        console.print(f"Comparison: {self.folder}/compare.md, .csv, pareto.png", soft_wrap=True)
+        self._close(sweep, files)
+        return 0 if _all_finished(sweep) else 1
+
+    def abandon(self) -> None:
+        """Close the parent run of a sweep that was cut off."""
+        _open.remove(self)
+        if self.store is not None and self.run_id is not None:
+            self.store.finish_sweep(
+                self.run_id, status="KILLED", metrics={}, note="This sweep was cut off.", artifacts=[]
+            )
+
+    def _close(self, sweep: Sweep, files: list[Path]) -> None:
+        if self.store is None or self.run_id is None:
+            return
+        finished = [record for record in sweep.records if record.status == "finished"]
+        metrics = {
+            "trials": float(len(sweep.records)),
+            "failed": float(len(sweep.records) - len(finished)),
+            "seconds": time.monotonic() - self.started,
+        }
+        best = [r.variants["qat"].deployed_top1 for r in finished if "qat" in r.variants]
+        if best:
+            metrics["best_deployed_top1"] = max(best)
+        note = (self.folder / "compare.md").read_text(encoding="utf-8")
+        self.store.finish_sweep(
+            self.run_id,
+            status="FINISHED" if _all_finished(sweep) else "FAILED",
+            metrics=metrics,
+            note=note,
+            artifacts=files,
+        )
+
+
+def _all_finished(sweep: Sweep) -> bool:
+    return bool(sweep.records) and all(record.status == "finished" for record in sweep.records)
+
+
+def open_sweep(config: ExperimentConfig, folder: Path) -> SweepSession:
+    """Start a sweep: its parent run exists before any trial does.
+
+    Raises:
+        TrackingError: the tracking store cannot be used.
+    """
+    store = open_store(config.tracking, home=Path.cwd()) if config.tracking.enabled else None
+    run_id = None
+    if store is not None:
+        run_id = store.start_sweep(
+            name=f"sweep {folder.name}",
+            tags={"qatexp.folder": str(folder)},
+            note="The sweep is running; its comparison appears here at the end.",
+        )
+    session = SweepSession(folder, store, run_id)
+    _open.append(session)
+    return session
+
+
+def finish_open_sweep() -> int:
+    """Finish the sweep of this process; see `SweepSession.finish`."""
+    return _open[-1].finish()
+
+
+@contextmanager
+def closing_open_sweep() -> Iterator[None]:
+    """Close the parent run of a sweep that did not come to its end, whatever ended it."""
+    try:
+        yield
+    finally:
+        for session in list(_open):
+            try:
+                session.abandon()
+            except QatexpError as problem:
+                log.warning("%s", problem)
