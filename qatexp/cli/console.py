@@ -13,7 +13,7 @@ class ConsoleHandler(logging.StreamHandler):  # type: ignore[type-arg]
         logging.Handler.__init__(self)
 
     @property
-    def stream(self) -> object:  # type: ignore[override]
+    def stream(self) -> object:
         """The present standard error stream."""
         return sys.stderr
 

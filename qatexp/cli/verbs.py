@@ -35,22 +35,24 @@ def compare(folder: Path | None) -> None:
 @click.option("--port", default=5000, show_default=True, help="port on this machine")
 @click.option("--uri", default=None, help="another store than tracking.uri's default")
 @click.option("--experiment", default="qatexp", show_default=True, help="tracking.experiment")
-def ui(port: int, uri: str | None, experiment: str) -> None:
+def ui(port: int, uri: str | None, experiment: str) -> int:
     """Open the MLflow pages of all runs."""
     from qatexp.config.schema import TrackingConfig
     from qatexp.tracking.ui import serve
 
-    serve(TrackingConfig(uri=uri, experiment=experiment), home=Path.cwd(), port=port)
+    return serve(TrackingConfig(uri=uri, experiment=experiment), home=Path.cwd(), port=port)
 
 
 def run_verb(arguments: list[str]) -> int:
-    """Run a verb; 0 done, 2 the request was wrong, 1 it failed."""
+    """Run a verb; 0 done, 2 the request was wrong, 130 interrupted."""
     try:
-        verbs(arguments, prog_name="qatexp", standalone_mode=False)
+        code = verbs(arguments, prog_name="qatexp", standalone_mode=False)
     except click.ClickException as problem:
         complain(problem.format_message())
         return 2
+    except click.Abort:  # Ctrl-C; click has ended the line
+        return 130
     except QatexpError as problem:
         complain(str(problem))
         return 2
-    return 0
+    return code if isinstance(code, int) else 0

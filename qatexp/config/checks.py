@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from qatexp.config.constraints import Range
@@ -33,6 +36,7 @@ def check(config: ExperimentConfig) -> None:
     _check_quantization(config)
     _check_threads(config)
     _check_normalization(config)
+    _check_batch(config)
 
 
 def _check_targets(config: ExperimentConfig) -> None:
@@ -47,17 +51,37 @@ def _check_targets(config: ExperimentConfig) -> None:
 
 def _check_files(config: ExperimentConfig) -> None:
     checkpoint, root = config.model.checkpoint, config.dataset.root
-    if checkpoint is not None and not Path(checkpoint).expanduser().is_file():
+    if checkpoint is not None:
+        with _readable("model.checkpoint", checkpoint):
+            _check_checkpoint(checkpoint)
+        if config.model.pretrained:
+            raise ConfigError(
+                f"model.checkpoint={checkpoint} and model.pretrained=true exclude each other; "
+                "set one of them."
+            )
+    if root is not None and not config.dataset.download:
+        with _readable("dataset.root", root):
+            _check_root(root)
+
+
+@contextmanager
+def _readable(key: str, path: str) -> Iterator[None]:
+    """Turn what the system says about a path, a name too long for instance, into our error."""
+    try:
+        yield
+    except (OSError, RuntimeError) as problem:  # RuntimeError: ~name of nobody
+        reason = problem.strerror if isinstance(problem, OSError) else problem
+        raise ConfigError(f"{key}={path} cannot be read: {reason}") from problem
+
+
+def _check_checkpoint(checkpoint: str) -> None:
+    if not Path(checkpoint).expanduser().is_file():
         raise ConfigError(
             f"model.checkpoint={checkpoint}: there is no such file (looked in {Path.cwd()})."
         )
-    if checkpoint is not None and config.model.pretrained:
-        raise ConfigError(
-            f"model.checkpoint={checkpoint} and model.pretrained=true exclude each other; "
-            "set one of them."
-        )
-    if root is None or config.dataset.download:
-        return
+
+
+def _check_root(root: str) -> None:
     folder = Path(root).expanduser()
     if not folder.is_dir():
         raise ConfigError(
@@ -111,5 +135,17 @@ def _check_threads(config: ExperimentConfig) -> None:
 
 def _check_normalization(config: ExperimentConfig) -> None:
     std = config.dataset.std
-    if std is not None and any(value <= 0 for value in std):
-        raise ConfigError(f"dataset.std={std} is not possible; allowed: numbers above 0.")
+    if std is not None and any(value <= 0 or not math.isfinite(value) for value in std):
+        raise ConfigError(f"dataset.std={std} is not possible; allowed: finite numbers above 0.")
+    mean = config.dataset.mean
+    if mean is not None and not all(math.isfinite(value) for value in mean):
+        raise ConfigError(f"dataset.mean={mean} is not possible; allowed: finite numbers.")
+
+
+def _check_batch(config: ExperimentConfig) -> None:
+    sizes = config.measure.batch_sizes
+    if not config.export.dynamic_batch and any(size != 1 for size in sizes):
+        raise ConfigError(
+            f"measure.batch_sizes={sizes} is not possible with export.dynamic_batch=false, which "
+            "fixes the batch to 1; allowed: [1], or set export.dynamic_batch=true."
+        )

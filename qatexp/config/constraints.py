@@ -18,7 +18,7 @@ class Constraint(Protocol):
 
 
 class Range:
-    """Numbers from `low` to `high`, both included unless `above` excludes the lower end."""
+    """Finite numbers from `low` to `high`, both included unless `above` excludes the lower end."""
 
     def __init__(
         self, low: float | None = None, high: float | None = None, *, above: bool = False
@@ -29,10 +29,12 @@ class Range:
         """Check one number; None means "not set" and is the type's business, not the range's."""
         if value is None:
             return None
+        if isinstance(value, float) and not math.isfinite(value):
+            # NaN compares false with everything and would slip through both tests.
+            return f"{self._allowed()}, and finite"
         too_low = self.low is not None and (value <= self.low if self.above else value < self.low)
         too_high = self.high is not None and value > self.high
-        # NaN compares false with everything and would slip through both tests.
-        return self._allowed() if too_low or too_high or math.isnan(value) else None
+        return self._allowed() if too_low or too_high else None
 
     def _allowed(self) -> str:
         if self.low is not None and self.high is not None:

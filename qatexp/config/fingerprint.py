@@ -9,5 +9,5 @@ from typing import Any
 
 def fingerprint(*parts: Any) -> str:
     """Hash JSON types to 16 hexadecimal digits; the order of dictionary keys does not count."""
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from qatexp.config.checks import check
 from qatexp.config.constraints import check_limits
+from qatexp.config.keys import check_keys
 from qatexp.config.schema import DatasetConfig, ExperimentConfig, ModelConfig
 from qatexp.errors import ConfigError
 
@@ -33,6 +34,7 @@ def parse(composed: DictConfig) -> ExperimentConfig:
     content.setdefault("name", None)
     if content["name"] is None:
         content["name"] = "-".join(_short_name(content[group]) for group in _OPEN_NODES)
+    check_keys(content)
     config = _typed(content)
     check_limits(config)
     check(config)

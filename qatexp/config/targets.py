@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterable
+from types import ModuleType
 from typing import Any
 
 from qatexp.errors import ConfigError
@@ -57,10 +58,12 @@ def resolve(target: str, *, key: str, trusted: Iterable[str] = ()) -> Callable[.
     for index, part in enumerate(parts[1:], start=1):
         if hasattr(found, part):
             found = getattr(found, part)
+        elif not isinstance(found, ModuleType):
+            raise ConfigError(f"{key}={target}: {'.'.join(parts[:index])} has no {part!r}.")
         else:
             found = _import(".".join(parts[: index + 1]), key=key, target=target)
     if not callable(found):
-        raise ConfigError(f"{key}={target} is not callable, it is a {type(found).__name__}.")
+        raise ConfigError(f"{key}={target} is not callable, it is of type {type(found).__name__}.")
     return found  # type: ignore[no-any-return]
 
 

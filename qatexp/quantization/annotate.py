@@ -126,9 +126,7 @@ class IntegerQuantizer(Quantizer):  # type: ignore[misc]
         }
         return {n: None for n in model.graph.nodes if n in wanted and n not in skipped}
 
-    def _activation_spec(
-        self, node: fx.Node, layers: dict[fx.Node, LayerBits]
-    ) -> ActivationSpec:
+    def _activation_spec(self, node: fx.Node, layers: dict[fx.Node, LayerBits]) -> ActivationSpec:
         demands = {
             layers[reader].activation_bits: layer_name(reader)
             for reader in _readers(node)

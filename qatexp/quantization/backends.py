@@ -31,11 +31,11 @@ class BackendProfile:
             non_negative: the tensor cannot be negative, for instance behind a ReLU.
         """
         levels_bits = min(bits, 7) if self.reduce_range else bits
-        unsigned = self.dtype == torch.uint8
-        low = 0 if unsigned else -(2 ** (levels_bits - 1))
+        low = 0 if self.dtype == torch.uint8 else -(2 ** (levels_bits - 1))
         high = low + 2**levels_bits - 1
         middle = low + 2 ** (levels_bits - 1)
-        if non_negative and (unsigned or not symmetric):
+        if non_negative:
+            # Half of a grid around zero would never be used, and saturation does the ReLU's work.
             zero_point: int | None = low
         else:
             zero_point = middle if symmetric else None

@@ -23,7 +23,7 @@ from qatexp.quantization.fake_quantize import (
 from qatexp.quantization.prepare import activation_quantizers, enable_, weight_quantizers
 
 BINS = 2048
-CANDIDATES = 100
+CANDIDATES = 64
 """Clipping ratios tried, evenly between 1/CANDIDATES and 1 of the observed range."""
 EMA_MOMENTUM = 0.1
 """Weight of a new batch in the moving average: calibration sees tens of batches, not thousands."""
@@ -167,38 +167,63 @@ def _best_clipping(
     quantizer: ActivationFakeQuantize,
     score: Callable[[Tensor, Tensor, Tensor], float],
 ) -> tuple[float, float]:
-    """Try ranges between nothing and everything that was seen; keep the one of least score."""
-    centres, counts = statistics.centres(), statistics.counts
-    best = (float("inf"), (statistics.low, statistics.high))
-    for ratio in torch.linspace(1.0 / CANDIDATES, 1.0, CANDIDATES).tolist():
-        candidate = statistics.low * ratio, statistics.high * ratio
+    """Shrink the observed range to the one of least score: upper end, lower end, upper end again.
+
+    An outlier lies on one side as a rule, so the two ends are searched apart.
+    """
+    low, high = statistics.low, statistics.high
+
+    def cost(candidate: tuple[float, float]) -> float:
         quantizer.set_range_(*candidate)
-        step, zero = quantizer.scale.item(), int(quantizer.zero_point)
-        codes = (centres / step).round() + zero
-        rounded = (codes.clamp(quantizer.quant_min, quantizer.quant_max) - zero) * step
-        best = min(best, (score(centres, rounded, counts), candidate), key=lambda pair: pair[0])
-    return best[1]
+        return score(*_rounded(statistics, quantizer))
+
+    ratios = torch.linspace(1.0, 1.0 / CANDIDATES, CANDIDATES).tolist()
+    best = low, high
+    for end in ("high", "low", "high") if low < 0 < high else ("high", "low"):
+        candidates = [
+            (best[0], high * ratio) if end == "high" else (low * ratio, best[1]) for ratio in ratios
+        ]
+        best = min(candidates, key=cost)
+    return best
+
+
+def _rounded(
+    statistics: _Statistics, quantizer: ActivationFakeQuantize
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Centres of the histogram's bins, those centres quantized, and the counts."""
+    centres = statistics.centres()
+    step, zero = quantizer.scale.item(), int(quantizer.zero_point)
+    codes = (centres / step).round() + zero
+    rounded = (codes.clamp(quantizer.quant_min, quantizer.quant_max) - zero) * step
+    return centres, rounded, statistics.counts
 
 
 def _squared_error(values: Tensor, rounded: Tensor, counts: Tensor) -> float:
     return float(((values - rounded).square() * counts).sum())
 
 
-def _kl_divergence(_values: Tensor, rounded: Tensor, counts: Tensor) -> float:
-    """Kullback-Leibler divergence of the histogram from its quantized form.
+def _kl_divergence(values: Tensor, rounded: Tensor, counts: Tensor) -> float:
+    """Kullback-Leibler divergence of the clipped histogram from its quantized form.
 
-    Values of one code are spread evenly over the non-empty bins that share it, as in Migacz, "8-bit
-    inference with TensorRT", GTC 2017. Clipped values count where they were clipped to.
+    As in Migacz, "8-bit inference with TensorRT", GTC 2017: what is clipped counts at the end of
+    the reference, but not in the quantized form, where the values of one code are spread evenly
+    over the non-empty bins that share it.
     """
-    _, code = rounded.unique(return_inverse=True)
-    occupied = (counts > 0).double()
+    inside = (values >= rounded[0]) & (values <= rounded[-1])
+    first, last = (int(index) for index in inside.nonzero().flatten()[[0, -1]])
+    kept = counts * inside
+    reference = kept.clone()
+    reference[first] += counts[:first].sum()
+    reference[last] += counts[last + 1 :].sum()
+    code = rounded.unique(return_inverse=True)[1]
+    occupied = (kept > 0).double()
     mass = torch.zeros(int(code.max()) + 1, dtype=torch.float64)
     members = mass.clone().scatter_add_(0, code, occupied).clamp_min(1.0)
-    mass.scatter_add_(0, code, counts)
+    mass.scatter_add_(0, code, kept)
     spread = (mass / members)[code] * occupied
-    p, q = counts / counts.sum(), spread / spread.sum()
+    p, q = reference / reference.sum(), spread / spread.sum().clamp_min(1.0)
     seen = p > 0
-    return float((p[seen] * (p[seen] / q[seen]).log()).sum())
+    return float((p[seen] * (p[seen] / q[seen].clamp_min(1e-12)).log()).sum())
 
 
 def _weight_scale(
@@ -209,7 +234,7 @@ def _weight_scale(
     if method is not CalibrationMethod.mse or isinstance(quantizer, AbsMaxWeight):
         return absmax
     best, scale = torch.full_like(absmax, float("inf")), absmax.clone()
-    for ratio in torch.linspace(0.2, 1.0, CANDIDATES // 2).tolist():
+    for ratio in torch.linspace(0.2, 1.0, CANDIDATES).tolist():
         candidate = absmax * ratio
         quantizer.set_scale_(candidate)
         steps = candidate.view(-1, *[1] * (weight.dim() - 1))

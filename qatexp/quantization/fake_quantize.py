@@ -171,12 +171,14 @@ class LsqActivation(ActivationFakeQuantize):
         self.scale = nn.Parameter(torch.ones(1))
 
     def update_(self, x: Tensor) -> None:
-        """Keep the learned scale positive, and below the bound of a ReLU6 it stands for."""
-        if self.training:
-            above = self.quant_max - int(self.zero_point)
-            limit = None if self.clip is None else self.clip[1] / above
-            with torch.no_grad():
-                self.scale.clamp_(MIN_SCALE, limit)
+        """Keep the learned scale positive, and below the bound of a ReLU6 it stands for.
+
+        In evaluation too: the last step of the optimizer may have left it anywhere.
+        """
+        above = self.quant_max - int(self.zero_point)
+        limit = None if self.clip is None else self.clip[1] / above
+        with torch.no_grad():
+            self.scale.clamp_(MIN_SCALE, limit)
 
 
 class MinMaxEmaActivation(ActivationFakeQuantize):
@@ -293,10 +295,9 @@ class LsqWeight(WeightFakeQuantize):
         self.scale = nn.Parameter(torch.ones(count))
 
     def update_(self, weight: Tensor) -> None:
-        """Keep the learned scales positive."""
-        if self.training:
-            with torch.no_grad():
-                self.scale.clamp_(min=MIN_SCALE)
+        """Keep the learned scales positive, whatever the optimizer's last step did."""
+        with torch.no_grad():
+            self.scale.clamp_(min=MIN_SCALE)
 
 
 class AbsMaxWeight(WeightFakeQuantize):

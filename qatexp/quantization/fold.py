@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx, nn
 
+from qatexp.quantization.bias import CODE_LIMIT, BiasFakeQuantize, round_to_grid
 from qatexp.quantization.capture import BatchNorm
 from qatexp.quantization.fake_quantize import (
     MIN_SCALE,
@@ -30,9 +31,6 @@ from qatexp.quantization.graph_ops import (
 )
 
 log = logging.getLogger(__name__)
-
-BIAS_LIMIT = 2.0**30
-"""Largest bias code: int32 with a bit to spare for the sum of products."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +51,9 @@ def fold_into_weights_(graph_module: fx.GraphModule) -> None:
         weight = _get(graph_module, layer.args[1])
         bias = _layer_bias(graph_module, layer)
         with torch.no_grad():
-            folded = weight * factor.view(-1, *[1] * (weight.dim() - 1))
-            offset = shift if bias is None else shift + bias * factor
-        _set_parameters_(graph_module, layer, folded, offset, trainable=True)
+            folded = weight * factor.view(-1, *[1] * (weight.dim() - 1)).float()
+            offset = shift if bias is None else shift + bias.double() * factor
+        _set_parameters_(graph_module, layer, folded, offset.float(), trainable=True)
         node.replace_all_uses_with(layer)
         graph_module.graph.erase_node(node)
     _clean_(graph_module)
@@ -69,8 +67,8 @@ def fold_(graph_module: fx.GraphModule) -> FoldReport:
     """
     folded, unfolded = 0, []
     for node in list(graph_module.graph.nodes):
-        if is_op(node, WEIGHTED) and _weight_quantizer(node) is not None:
-            batch_norm = _following_batch_norm(node)
+        if is_op(node, WEIGHTED) and weight_quantizer_of(node) is not None:
+            batch_norm = following_batch_norm(node)
             _fold_layer_(graph_module, node, batch_norm)
             folded += batch_norm is not None
     for node in list(graph_module.graph.nodes):
@@ -83,50 +81,49 @@ def fold_(graph_module: fx.GraphModule) -> FoldReport:
     return FoldReport(folded, tuple(unfolded))
 
 
-def _fold_layer_(
-    graph_module: fx.GraphModule, node: fx.Node, batch_norm: fx.Node | None
-) -> None:
-    quantizer = _weight_quantizer(node)
+def _fold_layer_(graph_module: fx.GraphModule, node: fx.Node, batch_norm: fx.Node | None) -> None:
+    quantizer = weight_quantizer_of(node)
     call = node.args[1]
     assert quantizer is not None
     assert isinstance(call, fx.Node)
     weight, bias = _get(graph_module, call.args[0]), _layer_bias(graph_module, node)
     channels = weight.shape[0]
     quantizer.update_(weight)
-    scale, codes = quantizer.scale.detach().clone(), quantizer.codes(weight)
+    scale, codes = quantizer.scale.detach().double(), quantizer.codes(weight)
+    bias = None if bias is None else bias.detach().double()
     if batch_norm is not None:
         factor, shift = _affine(batch_norm)
-        bias = shift if bias is None else shift + bias.detach() * factor
+        bias = shift if bias is None else shift + bias * factor
         # A zero gamma makes the output constant: codes of zero on any scale.
-        codes = codes * factor.sign().view(-1, *[1] * (codes.dim() - 1))
+        codes = codes * factor.sign().view(-1, *[1] * (codes.dim() - 1)).float()
         scale = torch.where(factor == 0, scale, scale * factor.abs())
         batch_norm.replace_all_uses_with(node)
         graph_module.graph.erase_node(batch_norm)
-    input_scale = _input_scale(node)
-    if bias is not None and input_scale is not None:
-        scale, codes, bias = _bias_on_grid(scale, codes, bias.detach(), input_scale, channels)
-    static = _static_quantizer(quantizer, scale, channels)
+    input_quantizer = input_quantizer_of(node)
+    if bias is not None and input_quantizer is not None:
+        input_scale = input_quantizer.scale.detach().double()
+        scale, codes = _fit_bias(scale, codes, bias, input_scale, channels)
+        bias = round_to_grid(bias, input_scale * scale)
+    static = _static_quantizer(quantizer, scale.float(), channels)
     graph_module.set_submodule(str(call.target), static)
-    steps = scale.view(-1, *[1] * (codes.dim() - 1))
-    _set_parameters_(graph_module, node, codes * steps, bias, trainable=False)
+    steps = static.scale.view(-1, *[1] * (codes.dim() - 1))
+    final_bias = None if bias is None else bias.float()
+    _set_parameters_(graph_module, node, codes * steps, final_bias, trainable=False)
 
 
-def _bias_on_grid(
+def _fit_bias(
     scale: Tensor, codes: Tensor, bias: Tensor, input_scale: Tensor, channels: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Round the bias to multiples of input scale x weight scale, in double precision.
+) -> tuple[Tensor, Tensor]:
+    """Raise the scale of channels whose bias would overflow int32, and shrink their codes with it.
 
-    A channel whose gamma nearly vanished has so small a scale that its bias would overflow int32;
-    its scale is raised until the bias fits, and its codes shrink to (almost) nothing with it.
+    A gamma that nearly vanished leaves a scale so small that the bias has no int32 code; what its
+    weights contribute is next to nothing.
     """
-    raised = torch.maximum(scale, bias.abs().max() / (input_scale * BIAS_LIMIT))
-    if scale.numel() == channels:
-        raised = torch.maximum(scale, bias.abs() / (input_scale * BIAS_LIMIT))
+    needed = bias.abs() / (input_scale * CODE_LIMIT)
+    raised = torch.maximum(scale, needed if scale.numel() == channels else needed.max())
     raised = raised.clamp_min(MIN_SCALE)
     ratio = (scale / raised).view(-1, *[1] * (codes.dim() - 1))
-    codes = torch.where(ratio < 1, (codes * ratio).round(), codes)
-    grid = input_scale.double() * raised.double()
-    return raised, codes, ((bias.double() / grid).round() * grid).float()
+    return raised, torch.where(ratio < 1, (codes * ratio).round().float(), codes)
 
 
 def _static_quantizer(
@@ -143,28 +140,20 @@ def _static_quantizer(
     return static.train(quantizer.training)
 
 
-def _input_scale(node: fx.Node) -> Tensor | None:
-    """Scale of a layer's input activation, None where the input is not quantized."""
-    current = node.args[0]
+def input_quantizer_of(layer: fx.Node) -> ActivationFakeQuantize | None:
+    """The quantizer of a layer's input, through any views; None where it is not quantized."""
+    current = layer.args[0]
     while isinstance(current, fx.Node) and is_view(current):
         current = current.args[0]
     assert isinstance(current, fx.Node)
     quantizer = module_of(current)
-    if not isinstance(quantizer, ActivationFakeQuantize):
-        return None
-    return quantizer.scale.detach()
+    return quantizer if isinstance(quantizer, ActivationFakeQuantize) else None
 
 
 def _affine(node: fx.Node) -> tuple[Tensor, Tensor]:
-    """Factor and shift (C) of a batch norm with its running statistics."""
     module = module_of(node)
     assert isinstance(module, BatchNorm)
-    with torch.no_grad():
-        factor = torch.rsqrt(module.running_var.double() + module.eps)
-        factor = factor if module.weight is None else factor * module.weight.double()
-        shift = -module.running_mean.double() * factor
-        shift = shift if module.bias is None else shift + module.bias.double()
-    return factor.float(), shift.float()
+    return module.affine()
 
 
 def _to_affine_(graph_module: fx.GraphModule, node: fx.Node) -> None:
@@ -174,7 +163,7 @@ def _to_affine_(graph_module: fx.GraphModule, node: fx.Node) -> None:
     shape = (1, -1, *[1] * (x.meta["val"].dim() - 2))
     names = f"{node.name}_factor", f"{node.name}_shift"
     for name, value in zip(names, (factor, shift), strict=True):
-        graph_module.register_buffer(name, value.view(shape))
+        graph_module.register_buffer(name, value.float().view(shape))
     with graph_module.graph.inserting_before(node):
         constants = [graph_module.graph.get_attr(name) for name in names]
         product = graph_module.graph.call_function(torch.ops.aten.mul.Tensor, (x, constants[0]))
@@ -192,12 +181,12 @@ def _folding_layer(node: fx.Node) -> fx.Node | None:
     return None
 
 
-def _following_batch_norm(layer: fx.Node) -> fx.Node | None:
+def following_batch_norm(layer: fx.Node) -> fx.Node | None:
     user = next(iter(layer.users), None)
     return user if user is not None and _folding_layer(user) is layer else None
 
 
-def _weight_quantizer(layer: fx.Node) -> WeightFakeQuantize | None:
+def weight_quantizer_of(layer: fx.Node) -> WeightFakeQuantize | None:
     call = layer.args[1]
     module = module_of(call) if isinstance(call, fx.Node) else None
     return module if isinstance(module, WeightFakeQuantize) else None
@@ -205,6 +194,8 @@ def _weight_quantizer(layer: fx.Node) -> WeightFakeQuantize | None:
 
 def _layer_bias(graph_module: fx.GraphModule, layer: fx.Node) -> Tensor | None:
     bias = layer.args[2] if len(layer.args) > 2 else None
+    if isinstance(bias, fx.Node) and isinstance(module_of(bias), BiasFakeQuantize):
+        bias = bias.args[0]
     return None if bias is None else _get(graph_module, bias)
 
 

@@ -145,9 +145,7 @@ def is_non_negative(node: fx.Node) -> bool:
     """Whether the values of a node can never be negative, by the operators that made them."""
     if is_view(node):
         return all(is_non_negative(n) for n in node.args[:1] if isinstance(n, fx.Node))
-    if clip_max(node) is not None or is_op(
-        node, {aten.sigmoid.default, aten.hardsigmoid.default}
-    ):
+    if clip_max(node) is not None or is_op(node, {aten.sigmoid.default, aten.hardsigmoid.default}):
         return True
     if is_op(node, INTEGER):
         inputs = tensor_inputs(node)

@@ -15,14 +15,20 @@ from torch import Tensor, fx, nn
 from qatexp.config.schema import Granularity, QConfig
 from qatexp.errors import QuantizationError
 from qatexp.quantization.annotate import IntegerQuantizer, Plan
+from qatexp.quantization.bias import BiasFakeQuantize, BiasGrid
 from qatexp.quantization.capture import BatchNorm, capture
 from qatexp.quantization.fake_quantize import (
     ActivationFakeQuantize,
     MinMaxEmaActivation,
     WeightFakeQuantize,
 )
-from qatexp.quantization.fold import fold_into_weights_
-from qatexp.quantization.graph_ops import clip_max, module_of
+from qatexp.quantization.fold import (
+    fold_into_weights_,
+    following_batch_norm,
+    input_quantizer_of,
+    weight_quantizer_of,
+)
+from qatexp.quantization.graph_ops import WEIGHTED, clip_max, is_op, module_of
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ def prepare(model: nn.Module, example: Tensor, qconfig: QConfig) -> PreparedMode
         )
     prepared = _insert_fake_quantizers(graph_module)
     _absorb_clips_(prepared)
+    _round_biases_(prepared)
     return PreparedModel(prepared.to(example.device), quantizer.plan)
 
 
@@ -92,6 +99,31 @@ def _absorb_clips_(graph_module: fx.GraphModule) -> None:
         quantizer.clip = (0.0, upper)
         node.replace_input_with(clip, clip.args[0])
         graph.erase_node(clip)
+    graph_module.recompile()
+
+
+def _round_biases_(graph_module: fx.GraphModule) -> None:
+    """Tie every quantized layer's bias, or its batch norm's shift, to the layer's int32 grid."""
+    graph = graph_module.graph
+    for node in list(graph.nodes):
+        weight_quantizer = weight_quantizer_of(node) if is_op(node, WEIGHTED) else None
+        input_quantizer = input_quantizer_of(node) if weight_quantizer is not None else None
+        if weight_quantizer is None or input_quantizer is None:
+            continue
+        bias = node.args[2] if len(node.args) > 2 else None
+        grid = BiasGrid(input_quantizer, weight_quantizer)
+        batch_norm = following_batch_norm(node)
+        if batch_norm is not None:
+            grid.bias = None if bias is None else graph_module.get_parameter(str(bias.target))
+            module = module_of(batch_norm)
+            assert isinstance(module, BatchNorm)
+            module.grid = grid
+        elif bias is not None:
+            path = f"{node.name}_bias_grid"
+            graph_module.add_submodule(path, BiasFakeQuantize(grid))
+            with graph.inserting_before(node):
+                rounded = graph.call_module(path, (bias,))
+            node.args = (*node.args[:2], rounded, *node.args[3:])
     graph_module.recompile()
 
 

@@ -25,7 +25,7 @@ _QUANTIZE_OPS = {"QuantizeLinear", "DequantizeLinear"}
 _QUANTIZE_DEFAULTS = {"axis": 1, "block_size": 0, "saturate": 1, "output_dtype": 0, "precision": 0}
 
 
-def _quantize(
+def _quantize(  # noqa: PLR0917  ATen's signature, called by position
     x: Any, scale: float, zero_point: int, quant_min: int, quant_max: int, dtype: int
 ) -> Any:
     """QuantizeLinear, and an integer Clip where the range is narrower than its type.
@@ -42,7 +42,7 @@ def _quantize(
     return op.Clip(codes, *bounds)
 
 
-def _dequantize(
+def _dequantize(  # noqa: PLR0917  ATen's signature, called by position
     codes: Any,
     scale: float,
     zero_point: int,
@@ -51,11 +51,12 @@ def _dequantize(
     dtype: int,
     **_: Any,
 ) -> Any:
+    del quant_min, quant_max  # the codes are within them already
     zero = op.Constant(value=_scalar(zero_point, dtype))
     return op.DequantizeLinear(codes, op.Constant(value=_scalar(scale, ir.DataType.FLOAT)), zero)
 
 
-def _dequantize_per_channel(
+def _dequantize_per_channel(  # noqa: PLR0917  ATen's signature, called by position
     codes: Any,
     scales: Any,
     zero_points: Any,
@@ -65,6 +66,7 @@ def _dequantize_per_channel(
     dtype: int,
     **_: Any,
 ) -> Any:
+    del quant_min, quant_max, dtype  # the codes are within their range, and have their type
     # All zero points are zero, ONNX's default. ONNX Runtime makes a convolution integer without
     # them, but a matrix product only with them.
     if len(codes.shape) > 2:
@@ -88,7 +90,8 @@ def _scalar(value: float, dtype: int) -> onnx.TensorProto:
 
 def _numpy(dtype: int) -> np.dtype[Any]:
     """The exporter hands dtypes over as ONNX's element types."""
-    return ir.DataType(dtype).numpy()
+    found: np.dtype[Any] = ir.DataType(dtype).numpy()
+    return found
 
 
 def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -140,7 +143,9 @@ def write_onnx(
         del proto.graph.value_info[:]
         onnx.checker.check_model(proto, full_check=True)
     except Exception as problem:  # the exporter raises many unrelated classes
-        raise ExportError(f"ONNX export to {path.name} failed: {_root_reason(problem)}") from problem
+        raise ExportError(
+            f"ONNX export to {path.name} failed: {_root_reason(problem)}"
+        ) from problem
     with atomic_path(path) as temporary:
         onnx.save(proto, str(temporary))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from qatexp.config.fingerprint import fingerprint
@@ -71,7 +71,6 @@ class Context:
         self.cached[name] = entry.cached
         return entry.folder
 
-
     def add_history(self, name: str, history: Sequence[EpochLog]) -> None:
         """Keep the epochs of a training; those from the cache have not been logged yet."""
         self.histories[name] = list(history)
@@ -88,7 +87,9 @@ class Context:
 def save_weights(module: nn.Module, folder: Path) -> None:
     """Write a module's state as safetensors; tensors that share memory are written each."""
     state = {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
-    save_file({key: value.contiguous() for key, value in state.items()}, folder / WEIGHTS)
+    content = save({key: value.contiguous() for key, value in state.items()})
+    # safetensors' own file writing raises a class of its own when the disk is full.
+    (folder / WEIGHTS).write_bytes(content)
 
 
 def load_weights_(module: nn.Module, folder: Path) -> None:

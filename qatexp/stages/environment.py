@@ -81,7 +81,8 @@ def _git_state() -> tuple[str | None, bool | None]:
 
 
 def _git(*arguments: str) -> str:
-    result = subprocess.run(
-        ["git", *arguments], capture_output=True, text=True, check=True, timeout=10
+    command = ["git", *arguments]
+    result = subprocess.run(  # noqa: S603 fixed arguments, and no shell
+        command, capture_output=True, text=True, check=True, timeout=10
     )
     return result.stdout.strip()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from torch import fx, nn
 
@@ -12,6 +12,7 @@ from qatexp.config.parse import plain_config
 from qatexp.quantization.convert import convert, fold
 from qatexp.runtimes import onnxruntime
 from qatexp.stages.context import Context
+from qatexp.store.atomic import atomic_path
 
 ARTIFACTS = "artifacts"
 
@@ -19,7 +20,7 @@ ARTIFACTS = "artifacts"
 def export_fp32(context: Context, name: str, model: nn.Module) -> Path:
     """Export a float network (fp32 or control); returns the file in the run's folder."""
     with context.stage(f"export_{name}"):
-        return _exported(context, name, lambda: model.cpu())
+        return _exported(context, name, model.cpu)
 
 
 def convert_and_export(context: Context, name: str, trained: fx.GraphModule) -> Path:
@@ -37,17 +38,18 @@ def convert_and_export(context: Context, name: str, trained: fx.GraphModule) -> 
         return _exported(context, name, lambda: converted)
 
 
-def _exported(context: Context, name: str, model: Any) -> Path:
+def _exported(context: Context, name: str, model: Callable[[], nn.Module]) -> Path:
     """Write the file through the cache, and copy it into the run's folder."""
-    source = context.fingerprints[name]
+    file, source = f"{name}{onnxruntime.SUFFIX}", context.fingerprints[name]
     parts = {"code": 1, "from": source, "export": plain_config(context.config)["export"]}
 
     def make(folder: Path) -> None:
         example = context.data.example().cpu()
-        onnxruntime.export(model(), example, folder / f"{name}.onnx", context.config.export)
+        onnxruntime.export(model(), example, folder / file, context.config.export)
 
     folder = context.entry(f"export_{name}", parts, make)
-    path = context.folder / ARTIFACTS / f"{name}{onnxruntime.SUFFIX}"
+    path = context.folder / ARTIFACTS / file
     path.parent.mkdir(exist_ok=True)
-    shutil.copyfile(folder / path.name, path)
+    with atomic_path(path) as temporary:
+        shutil.copyfile(folder / file, temporary)
     return path

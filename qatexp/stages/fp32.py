@@ -45,9 +45,7 @@ def control(context: Context, baseline: nn.Module) -> nn.Module:
         return _trained(context, "control", model, parts)
 
 
-def _trained(
-    context: Context, name: str, model: nn.Module, parts: dict[str, Any]
-) -> nn.Module:
+def _trained(context: Context, name: str, model: nn.Module, parts: dict[str, Any]) -> nn.Module:
     def make(folder: Path) -> None:
         train_stage(context, name, model.to(context.device), folder)
 

@@ -73,7 +73,7 @@ def _latencies(
 ) -> dict[str, tuple[Latency, ...]]:
     """Time the files in turns, once for every batch size and thread count."""
     config = context.config.measure
-    found: dict[str, tuple[Latency, ...]] = {name: () for name in candidates}
+    found: dict[str, tuple[Latency, ...]] = dict.fromkeys(candidates, ())
     for threads in config.thread_counts:
         for batch_size in config.batch_sizes:
             images = context.data.example(batch_size)
@@ -127,5 +127,3 @@ def _variant(
         ops_float=description.ops_float,
         file=str(item.path.relative_to(context.folder)),
     )
-
-

@@ -46,5 +46,3 @@ def ptq(context: Context, baseline: nn.Module) -> PreparedModel:
         graph_module.to(context.device).eval()
     context.warnings.extend(prepared.plan.warnings)
     return prepared
-
-

@@ -97,15 +97,22 @@ def training_parts(config: ExperimentConfig, data: ImageData, name: str) -> dict
 def train_stage(context: Context, name: str, model: nn.Module, folder: Path) -> None:
     """Train `model` in place and write its weights and history into a stage's folder."""
     if context.config.trainer.devices == 1:
-        history = _train_(context.fabric, context.config, context.data, name, model, context.on_epoch)
+        history = _train_(
+            context.fabric, context.config, context.data, name, model, on_epoch=context.on_epoch
+        )
     else:
         state = {key: value.detach().cpu() for key, value in model.state_dict().items()}
-        state, history = context.fabric.launch(_worker, context.config, name, state)
+        worker: Any = _worker  # Fabric's annotation leaves out the arguments that it hands on
+        state, history = context.fabric.launch(worker, context.config, name, state)
         model.load_state_dict(state)
         for epoch in history:
             context.on_epoch(name, epoch)
     save_weights(model, folder)
     save_history(history, folder)
+
+
+def _ignore(name: str, epoch: EpochLog) -> None:
+    """The first process logs a training on several when it has ended."""
 
 
 def _worker(
@@ -118,7 +125,7 @@ def _worker(
         model = prepare(model, data.example().cpu(), config.qconfig).graph_module
     model.load_state_dict(state)
     seed_everything(stage_seed(config.seed, name))
-    history = _train_(fabric, config, data, name, model, lambda *_: None)
+    history = _train_(fabric, config, data, name, model, on_epoch=_ignore)
     return {key: value.detach().cpu() for key, value in model.state_dict().items()}, history
 
 
@@ -128,6 +135,7 @@ def _train_(
     data: ImageData,
     name: str,
     model: nn.Module,
+    *,
     on_epoch: Callable[[str, EpochLog], None],
 ) -> list[EpochLog]:
     quantized = name == "qat"
@@ -161,4 +169,3 @@ def restore(model: nn.Module, folder: Path, device: torch.device) -> nn.Module:
     """Load a stage's weights into a model on a device, in eval mode."""
     load_weights_(model, folder)
     return model.to(device).eval()
-

@@ -24,6 +24,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.close(handle)
         temporary = Path(name)
         yield temporary
+        _flush(temporary)
         # mkstemp's mode is private; a result should be as readable as any file its user makes.
         umask = os.umask(0)
         os.umask(umask)
@@ -34,6 +35,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Make sure that the content is on the disk before its name is."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def write_text(path: Path, text: str) -> None:

@@ -52,7 +52,8 @@ class StageCache:
         """Return the entry of a stage, made by `make(empty folder)` if it is not there.
 
         Raises:
-            StoreError: the cache folder cannot be written to.
+            StoreError: the cache folder cannot be written to, or `make` met another file that
+                cannot be read or written.
         """
         entry = self._root / stage / fingerprint
         try:
@@ -62,9 +63,16 @@ class StageCache:
                     return Entry(entry, cached=True)
                 self._make(entry, make)
         except OSError as problem:
-            reason = problem.strerror or problem
-            raise StoreError(f"cannot write to cache.dir={self._root}: {reason}") from problem
+            raise StoreError(self._reason(stage, problem)) from problem
         return Entry(entry, cached=False)
+
+    def _reason(self, stage: str, problem: OSError) -> str:
+        """Blame the cache folder, unless `make` met a file somewhere else."""
+        if problem.filename is not None:
+            path = Path(str(problem.filename)).absolute()
+            if not path.is_relative_to(self._root.absolute()):
+                return f"stage {stage}: cannot use {path}: {problem.strerror}"
+        return f"cannot write to cache.dir={self._root}: {problem.strerror or problem}"
 
     def _make(self, entry: Path, make: Callable[[Path], None]) -> None:
         working = Path(tempfile.mkdtemp(dir=entry.parent, prefix=f".{entry.name}."))
@@ -72,6 +80,8 @@ class StageCache:
             make(working)
             sums = {path.name: _checksum(path) for path in sorted(working.iterdir())}
             (working / MANIFEST).write_text(json.dumps(sums, indent=1), encoding="utf-8")
+            if entry.is_dir():  # not to be reused: the cache is disabled
+                shutil.rmtree(entry)
             working.rename(entry)
         finally:
             shutil.rmtree(working, ignore_errors=True)
@@ -83,7 +93,7 @@ class StageCache:
         try:
             sums = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
             damaged = [name for name, value in sums.items() if _checksum(entry / name) != value]
-        except (OSError, ValueError) as problem:
+        except (OSError, ValueError, AttributeError) as problem:
             damaged = [str(problem)]
         if not damaged:
             return True

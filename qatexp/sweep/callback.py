@@ -36,12 +36,12 @@ class SweepCallback(Callback):
             raise SystemExit(f"qatexp: {problem}") from problem
         self.parent_run_id = session.run_id
 
-    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:  # noqa: ARG002  Hydra's signature
         """Tell the trial its parent, in whichever process it runs."""
         if self.parent_run_id is not None:
             os.environ[PARENT_RUN] = self.parent_run_id
 
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ARG002  Hydra's signature
         """Compare the trials; any failed one makes the exit code 1."""
         from qatexp.sweep import session
 

@@ -47,7 +47,11 @@ class SweepSession:
         _open.remove(self)
         if self.store is not None and self.run_id is not None:
             self.store.finish_sweep(
-                self.run_id, status="KILLED", metrics={}, note="This sweep was cut off.", artifacts=[]
+                self.run_id,
+                status="KILLED",
+                metrics={},
+                note="This sweep was cut off.",
+                artifacts=[],
             )
 
     def _close(self, sweep: Sweep, files: list[Path]) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from qatexp.config.schema import Select
 from qatexp.errors import TrainingError
-from qatexp.training.evaluate import evaluate
+from qatexp.training.evaluate import Scores, evaluate
 from qatexp.training.plan import TrainPlan, build_optimizer
 from qatexp.training.progress import Reporter, reporter
 
@@ -95,34 +95,22 @@ def train_(
     Raises:
         TrainingError: the loss became infinite or NaN.
     """
-    steps = min(data.steps_per_epoch(), plan.limit_batches or data.steps_per_epoch())
+    job = _Job(name, plan, data, fabric, seed, _steps(plan, data), before_step)
     optimizer = build_optimizer(plan, model, undecayed=undecayed, trusted=trusted)
     wrapped, optimizer = fabric.setup(model, optimizer)
-    has_val = data.size("val") > 0
     history: list[EpochLog] = []
     best: tuple[float, dict[str, Tensor]] | None = None
-    total = max(plan.epochs * steps, 1)
-    with reporter(name, steps=total, quiet=fabric.global_rank > 0) as report:
+    with reporter(name, steps=job.total, quiet=fabric.global_rank > 0) as report:
         for epoch in range(1, plan.epochs + 1):
             started = time.perf_counter()
-            loss = _train_epoch_(
-                wrapped, optimizer, plan, data, fabric, name, seed, epoch, steps, report, before_step
-            )
-            val = evaluate(model, data.eval_batches("val")) if has_val else None
-            rate = plan.rate(epoch * steps - 1, steps)
-            history.append(
-                EpochLog(
-                    epoch,
-                    loss,
-                    rate,
-                    None if val is None else val.top1,
-                    None if val is None else val.loss,
-                )
-            )
+            loss = _train_epoch_(wrapped, optimizer, job, epoch, report)
+            val = evaluate(model, data.eval_batches("val")) if data.size("val") > 0 else None
+            history.append(_epoch_log(job, epoch, loss, val))
             if on_epoch is not None and fabric.global_rank == 0:
                 on_epoch(history[-1])
             report.epoch(_line(name, history[-1], plan.epochs, time.perf_counter() - started))
-            if val is not None and plan.select is Select.best and (not best or val.top1 > best[0]):
+            improves = val is not None and (best is None or val.top1 > best[0])
+            if val is not None and improves and plan.select is Select.best:
                 best = val.top1, copy.deepcopy(model.state_dict())
     if best is not None:
         model.load_state_dict(best[1])
@@ -130,59 +118,90 @@ def train_(
     return history
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What stays the same over all epochs of a training."""
+
+    name: str
+    plan: TrainPlan
+    data: TrainingData
+    fabric: Fabric
+    seed: int
+    steps: int
+    """Steps of one epoch."""
+    before_step: Callable[[float], None] | None
+
+    @property
+    def total(self) -> int:
+        return max(self.plan.epochs * self.steps, 1)
+
+
+def _steps(plan: TrainPlan, data: TrainingData) -> int:
+    steps = data.steps_per_epoch()
+    return steps if plan.limit_batches is None else min(steps, plan.limit_batches)
+
+
 def _train_epoch_(
     wrapped: nn.Module,
     optimizer: torch.optim.Optimizer,
-    plan: TrainPlan,
-    data: TrainingData,
-    fabric: Fabric,
-    name: str,
-    seed: int,
+    job: _Job,
     epoch: int,
-    steps: int,
     report: Reporter,
-    before_step: Callable[[float], None] | None,
 ) -> float:
     """Train one epoch and return its mean loss."""
     wrapped.train()
+    plan, fabric = job.plan, job.fabric
     total = torch.zeros((), device=fabric.device)
     # Reading a loss waits for the GPU: there, look only now and then.
     look_every = 1 if fabric.device.type == "cpu" else 20
-    batches = data.train_batches(
+    batches = job.data.train_batches(
         epoch=epoch,
-        seed=seed,
+        seed=job.seed,
         rank=fabric.global_rank,
         world_size=fabric.world_size,
         limit=plan.limit_batches,
     )
     for index, (images, labels) in enumerate(batches):
-        step = (epoch - 1) * steps + index
-        if before_step is not None:
-            before_step(step / (plan.epochs * steps))
+        step = (epoch - 1) * job.steps + index
+        if job.before_step is not None:
+            job.before_step(step / job.total)
         for group in optimizer.param_groups:
-            group["lr"] = plan.rate(step, steps)
-        logits = wrapped(images)
-        if not isinstance(logits, Tensor):
-            raise TrainingError(
-                f"the model returns {type(logits).__name__} in training, not logits; models with "
-                "auxiliary outputs have to be built without them, e.g. +model.aux_logits=false"
-            )
-        loss = nn.functional.cross_entropy(logits, labels, label_smoothing=plan.label_smoothing)
+            group["lr"] = plan.rate(step, job.steps)
+        loss = nn.functional.cross_entropy(
+            _logits(wrapped(images)), labels, label_smoothing=plan.label_smoothing
+        )
         fabric.backward(loss)
         optimizer.step()
         optimizer.zero_grad()
         total += loss.detach()
-        value = float(total) if index % look_every == 0 or index == steps - 1 else None
+        value = float(total) if index % look_every == 0 or index == job.steps - 1 else None
         if value is not None and not math.isfinite(value):
-            raise TrainingError(_diverged(name, epoch, index + 1, steps, plan.rate(step, steps)))
+            raise TrainingError(_diverged(job, epoch, index))
         report.step(None if value is None else value / (index + 1))
-    return float(total) / steps
+    return float(total) / job.steps
 
 
-def _diverged(name: str, epoch: int, step: int, steps: int, rate: float) -> str:
-    knob = "schedule.fp32.lr" if name == "fp32" else "schedule.qat.lr_scale"
+def _logits(output: object) -> Tensor:
+    if not isinstance(output, Tensor):
+        raise TrainingError(
+            f"the model returns {type(output).__name__} in training, not logits; models with "
+            "auxiliary outputs have to be built without them, e.g. +model.aux_logits=false"
+        )
+    return output
+
+
+def _epoch_log(job: _Job, epoch: int, loss: float, val: Scores | None) -> EpochLog:
+    rate = job.plan.rate(epoch * job.steps - 1, job.steps)
+    if val is None:
+        return EpochLog(epoch, loss, rate)
+    return EpochLog(epoch, loss, rate, val.top1, val.loss)
+
+
+def _diverged(job: _Job, epoch: int, index: int) -> str:
+    knob = "schedule.fp32.lr" if job.name == "fp32" else "schedule.qat.lr_scale"
+    rate = job.plan.rate((epoch - 1) * job.steps + index, job.steps)
     return (
-        f"the loss of {name} is not finite in epoch {epoch}, step {step} of {steps} "
+        f"the loss of {job.name} is not finite in epoch {epoch}, step {index + 1} of {job.steps} "
         f"(learning rate {rate:.3g}); try a smaller {knob}"
     )
 

@@ -36,7 +36,8 @@ class TrainPlan:
         total = max(self.epochs * steps_per_epoch, 1)
         warmup = min(self.warmup_epochs * steps_per_epoch, total)
         if step < warmup:
-            return self.lr * (step + 1) / warmup
+            # A warm-up may end within a step, which must not go beyond the peak.
+            return self.lr * min((step + 1) / warmup, 1.0)
         share = (step - warmup) / max(total - warmup, 1)
         if self.decay is Decay.cosine:
             return self.lr * 0.5 * (1.0 + math.cos(math.pi * share))

@@ -1,0 +1,7 @@
+"""Figures of runs and sweeps as PNG files, and how their numbers and trials are written."""
+
+from qatexp.figures.accuracy import accuracy_by_variant
+from qatexp.figures.curves import training_curves
+from qatexp.figures.trade_off import trade_off
+
+__all__ = ["accuracy_by_variant", "trade_off", "training_curves"]

@@ -1,0 +1,21 @@
+from collections.abc import Callable
+
+import pytest
+from hydra._internal.utils import get_args_parser
+
+from qatexp.cli.compose import checked_points
+from qatexp.cli.resolvers import register_resolvers
+from qatexp.config.members import register_models
+from qatexp.config.schema import ExperimentConfig
+
+
+@pytest.fixture
+def points() -> Callable[..., list[ExperimentConfig]]:
+    """Compose and check a command line as the application does: every experiment it asks for."""
+    register_resolvers()
+    register_models()
+
+    def compose(*arguments: str) -> list[ExperimentConfig]:
+        return checked_points(get_args_parser().parse_args(list(arguments)))
+
+    return compose

@@ -1,0 +1,490 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf, open_dict
+
+from qatexp.cli.compose import CONFIG_NAME, VERSION_BASE
+from qatexp.cli.resolvers import register_resolvers
+from qatexp.config.parse import flat_params, parse, plain_config
+from qatexp.config.schema import Backend, Decay
+from qatexp.config.sources import CONF
+from qatexp.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def default():
+    """What Hydra composes without overrides; composing anew for each test takes a minute."""
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
+        return compose(CONFIG_NAME)
+
+
+@pytest.fixture
+def changed(default):
+    """Change values of the default configuration, given as on the command line."""
+
+    def change(*overrides):
+        with open_dict(default):
+            return OmegaConf.merge(default, OmegaConf.from_dotlist(list(overrides)))
+
+    return change
+
+
+THREADS = "allowed: a whole number from 1, or a list of such numbers."
+
+
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        pytest.param(
+            "qconfig.bits=abc",
+            "qconfig.bits: Value 'abc' of type 'str' could not be converted to Integer.",
+            id="type",
+        ),
+        pytest.param(
+            "schedule.fp32.epochs=1.5",
+            "schedule.fp32.epochs: Value '1.5' of type 'float' could not be converted to Integer.",
+            id="whole number",
+        ),
+        pytest.param(
+            "seed=null", "seed: Incompatible value 'None' for field of type 'int'.", id="null"
+        ),
+        pytest.param(
+            "qconfig.bits=9", "qconfig.bits=9 is not possible; allowed: 2 to 8.", id="range"
+        ),
+        pytest.param(
+            "qconfig.weight.bits=1",
+            "qconfig.weight.bits=1 is not possible; allowed: 2 to 8.",
+            id="range below a branch",
+        ),
+        pytest.param(
+            "schedule.qat.lr_scale=0",
+            "schedule.qat.lr_scale=0.0 is not possible; allowed: above 0.0.",
+            id="range without its end",
+        ),
+        pytest.param(
+            "schedule.fp32.lr=nan",
+            "schedule.fp32.lr=nan is not possible; allowed: above 0.0, and finite.",
+            id="nan",
+        ),
+        pytest.param(
+            "schedule.fp32.lr=inf",
+            "schedule.fp32.lr=inf is not possible; allowed: above 0.0, and finite.",
+            id="infinite",
+        ),
+        pytest.param("seed=-1", "seed=-1 is not possible; allowed: at least 0.", id="seed"),
+        pytest.param(
+            "qconfig.quantizer=lsqq",
+            "qconfig.quantizer: Invalid value 'lsqq', expected one of [lsq, minmax_ema].",
+            id="member of an enum",
+        ),
+        pytest.param(
+            "qconfig.backend=litert",
+            "qconfig.backend=litert is not supported by this version; "
+            "allowed: onnxruntime, x86, fbgemm, xnnpack, qnnpack.",
+            id="backend that is planned",
+        ),
+        pytest.param(
+            "qconfig.layers=[{match: fc}]",
+            "qconfig.layers[0] (match=fc) changes nothing; give weight_bits, activation_bits or "
+            "skip=true.",
+            id="rule without effect",
+        ),
+        pytest.param(
+            "qconfig.layers=[{match: a, skip: true}, {match: b, weight_bits: 9}]",
+            "qconfig.layers[1].weight_bits=9 is not possible; allowed: 2 to 8.",
+            id="range in a list",
+        ),
+        pytest.param(
+            "qconfig.layers=[{match: fc, bits: 4}]",
+            "qconfig.layers[0].bits is not a key of the configuration; "
+            "allowed in qconfig.layers[0]: match, weight_bits, activation_bits, skip.",
+            id="unknown key in a list",
+        ),
+        pytest.param(
+            "model._target_=os.system",
+            "model._target_=os.system is not of a trusted package; "
+            "allowed: qatexp, torch, torchvision, timm. "
+            "If you trust it, add trusted_packages=[os].",
+            id="untrusted model",
+        ),
+        pytest.param(
+            "dataset._target_=os.listdir",
+            "dataset._target_=os.listdir is not of a trusted package; "
+            "allowed: qatexp, torch, torchvision, timm. "
+            "If you trust it, add trusted_packages=[os].",
+            id="untrusted data set",
+        ),
+        pytest.param(
+            "schedule.optimizer._target_=os.system",
+            "schedule.optimizer._target_=os.system is not of a trusted package; "
+            "allowed: qatexp, torch, torchvision, timm. "
+            "If you trust it, add trusted_packages=[os].",
+            id="untrusted optimizer",
+        ),
+        pytest.param(
+            "device=gpu",
+            "device=gpu is not possible; allowed: auto, cpu, cuda, cuda:NUMBER.",
+            id="device",
+        ),
+        pytest.param(
+            "trainer.precision=16",
+            "trainer.precision=16 is not possible; allowed: 32-true, 16-mixed, bf16-mixed.",
+            id="precision",
+        ),
+        pytest.param(
+            "measure.batch_sizes=[]",
+            "measure.batch_sizes=[] is not possible; allowed: a list with at least one member.",
+            id="empty list",
+        ),
+        pytest.param(
+            "dataset.std=[0.2,0]",
+            "dataset.std=[0.2, 0.0] is not possible; allowed: finite numbers above 0.",
+            id="std of zero",
+        ),
+        pytest.param(
+            "dataset.std=[nan]",
+            "dataset.std=[nan] is not possible; allowed: finite numbers above 0.",
+            id="std of nan",
+        ),
+        pytest.param(
+            "dataset.mean=[inf]",
+            "dataset.mean=[inf] is not possible; allowed: finite numbers.",
+            id="mean",
+        ),
+        pytest.param(
+            "qconfig.bits=${nope}",
+            "qconfig.bits: Interpolation key 'nope' not found.",
+            id="interpolation",
+        ),
+    ],
+)
+def test_a_wrong_value_is_refused_in_words(changed, override, text):
+    with pytest.raises(ConfigError) as problem:
+        parse(changed(override))
+    assert str(problem.value) == text
+
+
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        pytest.param(
+            "~model._target_",
+            "model={'checkpoint': None, 'pretrained': False}: a model needs the key _target_, "
+            "a dotted name of a callable, or choose a member of the group with model=NAME.",
+            id="no target",
+        ),
+        pytest.param(
+            "model.checkpoint=???",
+            "model.checkpoint: Missing mandatory value: checkpoint.",
+            id="missing value",
+        ),
+        pytest.param(
+            "model=null",
+            "model=null: Config group override must be a string or a list. Got NoneType",
+            id="no member",
+        ),
+        pytest.param(
+            "qconfig.bits=8,4",
+            "Ambiguous value for argument 'qconfig.bits=8,4'\n"
+            "1. To use it as a list, use key=[value1,value2]\n"
+            "2. To use it as string, quote the value: key='value1,value2'\n"
+            "3. To sweep over it, add --multirun to your command line",
+            id="sweep without -m",
+        ),
+    ],
+)
+def test_a_wrong_command_line_is_refused_in_words(points, override, text):
+    with pytest.raises(ConfigError) as problem:
+        points(override)
+    assert str(problem.value) == text
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "abc", "true", "null", "[]", "[1,0]", "[1,a]"])
+def test_threads_are_whole_numbers_from_one(changed, value):
+    with pytest.raises(ConfigError, match=r"^measure\.threads=.* is not possible; ") as problem:
+        parse(changed(f"measure.threads={value}"))
+    assert str(problem.value).endswith(THREADS)
+
+
+@pytest.mark.parametrize(
+    ("value", "counts"),
+    [pytest.param("3", [3], id="one"), pytest.param("[1,4]", [1, 4], id="several")],
+)
+def test_threads_are_one_number_or_several(changed, value, counts):
+    assert parse(changed(f"measure.threads={value}")).measure.thread_counts == counts
+
+
+def test_a_fixed_batch_cannot_be_measured_at_other_sizes(changed):
+    with pytest.raises(ConfigError) as problem:
+        parse(changed("export.dynamic_batch=false", "measure.batch_sizes=[1,8]"))
+    assert str(problem.value) == (
+        "measure.batch_sizes=[1, 8] is not possible with export.dynamic_batch=false, which fixes "
+        "the batch to 1; allowed: [1], or set export.dynamic_batch=true."
+    )
+    assert not parse(changed("export.dynamic_batch=false")).export.dynamic_batch
+
+
+def test_a_package_that_is_missing_is_named(changed):
+    with pytest.raises(ConfigError, match="package 'no_such_package' cannot be found; install it"):
+        parse(changed("model._target_=no_such_package.net", "trusted_packages=[no_such_package]"))
+
+
+@pytest.mark.parametrize(
+    "override", ["qconfig.extra=1", "+qconfig.extra=1", "++qconfig.extra=1"], ids=str
+)
+def test_an_extra_key_is_an_error_that_names_it_and_those_that_exist(points, override):
+    with pytest.raises(ConfigError) as problem:
+        points(override)
+    assert str(problem.value) == (
+        "qconfig.extra is not a key of the configuration; allowed in qconfig: bits, weight, "
+        "activation, backend, quantizer, calibration, first_last_bits, layers."
+    )
+
+
+@pytest.mark.parametrize("override", ["nope=1", "+nope=1", "+nope.deep=1"], ids=str)
+def test_an_extra_key_at_the_top_is_an_error(points, override):
+    with pytest.raises(ConfigError, match=r"^nope is not a key .* allowed at the top: name, model"):
+        points(override)
+
+
+def test_an_argument_of_a_target_is_added_with_plus(points):
+    with pytest.raises(ConfigError, match=r"To append to your config use \+model\.width=2"):
+        points("model.width=2")
+    assert points("+model.width=2")[0].model.options == {"width": 2}
+    optimizer = points("+schedule.optimizer.nesterov=true")[0].schedule.optimizer
+    assert optimizer == {"_target_": "torch.optim.SGD", "nesterov": True}
+
+
+@pytest.mark.parametrize("group", ["model", "experiment", "sweep"])
+def test_an_unknown_member_of_a_group_is_an_error(points, group):
+    """Not even a group that is null by default ignores a misspelt name."""
+    with pytest.raises(ConfigError, match=f"Could not find '{group}/nope'\nAvailable options"):
+        points(f"{group}=nope")
+
+
+def test_a_group_lists_its_members_in_one_line(points):
+    with pytest.raises(ConfigError) as problem:
+        points("experiment=nope")
+    assert str(problem.value).splitlines()[1:] == [
+        "Available options in 'experiment': cifar10_resnet20, latency_224"
+    ]
+
+
+def test_a_checkpoint_has_to_exist(changed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as problem:
+        parse(changed("model.checkpoint=weights.pt"))
+    assert str(problem.value) == (
+        f"model.checkpoint=weights.pt: there is no such file (looked in {tmp_path})."
+    )
+
+
+def test_a_checkpoint_is_a_file(changed, tmp_path):
+    with pytest.raises(ConfigError, match="there is no such file"):
+        parse(changed(f"model.checkpoint={tmp_path}"))
+
+
+def test_a_checkpoint_and_pretrained_weights_exclude_each_other(changed, tmp_path):
+    file = tmp_path / "weights.pt"
+    file.write_bytes(b"")
+    assert parse(changed(f"model.checkpoint={file}")).model.checkpoint == str(file)
+    with pytest.raises(ConfigError, match=r"and model\.pretrained=true exclude each other; "):
+        parse(changed(f"model.checkpoint={file}", "model.pretrained=true"))
+
+
+def test_a_data_folder_has_to_exist(changed, tmp_path):
+    with pytest.raises(ConfigError) as problem:
+        parse(changed(f"dataset.root={tmp_path}/nope"))
+    assert str(problem.value).startswith(
+        f"dataset.root={tmp_path}/nope: there is no such folder (looked in "
+    )
+    assert "dataset.download=true" in str(problem.value)
+
+
+def test_a_data_folder_may_be_missing_where_the_data_is_downloaded(changed, tmp_path):
+    config = parse(changed(f"dataset.root={tmp_path}/nope", "dataset.download=true"))
+    assert config.dataset.download
+
+
+def test_a_data_folder_has_to_hold_something(changed, tmp_path):
+    with pytest.raises(ConfigError, match=f"^dataset.root={tmp_path}: the folder is empty.$"):
+        parse(changed(f"dataset.root={tmp_path}"))
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        pytest.param("a" * 300, "File name too long", id="too long"),
+        pytest.param("~no_such_user/x", "Could not determine home directory.", id="home of nobody"),
+    ],
+)
+@pytest.mark.parametrize("key", ["dataset.root", "model.checkpoint"])
+def test_a_path_that_the_system_refuses_is_an_error_in_words(changed, key, path, reason):
+    with pytest.raises(ConfigError, match=f"^{key}={path} cannot be read: {reason}$"):
+        parse(changed(f"{key}={path}"))
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**70])
+def test_every_seed_is_a_value(changed, seed):
+    """0 above all: a truthiness test would take it for "not set"."""
+    assert parse(changed(f"seed={seed}")).seed == seed
+
+
+def test_zero_epochs_are_a_value(changed):
+    schedule = parse(changed("schedule.fp32.epochs=0", "schedule.qat.epochs=0")).schedule
+    assert (schedule.fp32.epochs, schedule.qat.epochs) == (0, 0)
+
+
+def test_bits_set_both_unless_one_is_given(changed):
+    qconfig = parse(changed("qconfig.bits=4")).qconfig
+    assert (qconfig.weight.bits, qconfig.activation.bits) == (4, 4)
+    qconfig = parse(changed("qconfig.bits=4", "qconfig.activation.bits=8")).qconfig
+    assert (qconfig.weight.bits, qconfig.activation.bits) == (4, 8)
+
+
+def test_words_become_enums(changed):
+    config = parse(changed("qconfig.backend=xnnpack", "schedule.fp32.decay=linear"))
+    assert config.qconfig.backend is Backend.xnnpack
+    assert config.schedule.fp32.decay is Decay.linear
+
+
+def test_a_run_is_named_after_model_and_data_unless_it_has_a_name(points):
+    assert points("model=resnet18", "dataset=cifar10")[0].name == "resnet18-cifar10"
+    assert points("name=mine")[0].name == "mine"
+
+
+def test_a_sweep_checks_every_point_before_any_runs(points):
+    with pytest.raises(ConfigError, match=r"^qconfig\.bits=9 is not possible"):
+        points("-m", "qconfig.bits=8,4,9")
+
+
+def test_the_command_line_replaces_a_parameter_of_a_sweep_file(points):
+    bits = {config.qconfig.bits for config in points("-m", "sweep=demo", "qconfig.bits=3,5")}
+    assert bits == {3, 5}
+
+
+def test_a_folder_of_the_users_own_adds_members(points, tmp_path):
+    folder = tmp_path / "o'neil's conf"
+    (folder / "qconfig").mkdir(parents=True)
+    (folder / "qconfig" / "mine.yaml").write_text("defaults: [w8a8, _self_]\nbits: 5\n")
+    config = points("--config-dir", str(folder), "qconfig=mine")[0]
+    assert config.qconfig.bits == 5
+    with pytest.raises(ConfigError, match=r"--config-dir nope: there is no such folder\."):
+        points("--config-dir", "nope")
+
+
+def test_the_names_of_parameters_are_those_of_the_command_line(changed):
+    params = flat_params(parse(changed()))
+    assert set(params) == {
+        "model",
+        "dataset",
+        "seed",
+        "device",
+        "qconfig.bits",
+        "qconfig.weight.bits",
+        "qconfig.weight.granularity",
+        "qconfig.activation.bits",
+        "qconfig.activation.symmetric",
+        "qconfig.backend",
+        "qconfig.quantizer",
+        "qconfig.calibration.method",
+        "qconfig.calibration.batches",
+        "qconfig.calibration.percentile",
+        "qconfig.first_last_bits",
+        "qconfig.layers",
+        *(
+            f"schedule.{part}.{name}"
+            for part in ("fp32", "qat")
+            for name in (
+                "epochs",
+                "lr" if part == "fp32" else "lr_scale",
+                "momentum",
+                "weight_decay",
+                "warmup_epochs",
+                "decay",
+                "label_smoothing",
+                "select",
+            )
+        ),
+        "schedule.qat.freeze_observers_at",
+        "schedule.qat.freeze_bn_at",
+        "schedule.control",
+        "schedule.optimizer._target_",
+        "trainer.devices",
+        "trainer.precision",
+        "trainer.threads",
+        "dataset.batch_size",
+        "dataset.image_size",
+        "dataset.val_fraction",
+        "dataset.augment.flip",
+        "dataset.augment.crop_padding",
+        "dataset.augment.random_resized_crop",
+        "model.checkpoint",
+        "model.pretrained",
+        "export.opset",
+        "export.dynamic_batch",
+        "measure.threads",
+    }
+    assert params["model"] == "resnet8"
+    assert params["qconfig.backend"] == "onnxruntime"
+    assert params["seed"] == 0
+
+
+def test_arguments_of_targets_are_parameters(changed):
+    params = flat_params(parse(changed("model.width=2", "dataset.source.kind=x")))
+    assert params["model.width"] == 2
+    assert params["dataset.source.kind"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "bits"),
+    [
+        pytest.param(["qconfig.bits=4"], 4, id="both"),
+        pytest.param(["qconfig.weight.bits=4"], "w4a8", id="mixed"),
+        pytest.param(["qconfig.weight.bits=4", "qconfig.activation.bits=4"], 4, id="set apart"),
+    ],
+)
+def test_the_common_bits_do_not_contradict_the_others(changed, overrides, bits):
+    assert flat_params(parse(changed(*overrides)))["qconfig.bits"] == bits
+
+
+def test_the_plain_configuration_is_json(changed):
+    rule = "qconfig.layers=[{match: fc, skip: true}]"
+    plain = plain_config(parse(changed(rule, "model.scales=[1,2]", "model.limit=.inf")))
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    assert plain["qconfig"]["backend"] == "onnxruntime"
+    assert plain["qconfig"]["layers"] == [
+        {"match": "fc", "weight_bits": None, "activation_bits": None, "skip": True}
+    ]
+    assert plain["model"]["options"] == {"scales": [1, 2], "limit": "inf"}
+
+
+def test_names_are_the_last_part_of_a_target(changed):
+    config = parse(changed())
+    assert replace(config.model, target="a.b.net").name == "net"
+    assert replace(config.dataset, target="a.b.shapes").name == "shapes"
+
+
+def test_a_command_line_is_checked_without_torch_and_mlflow():
+    """They take seconds to import, and a wrong key is answered within one."""
+    code = """
+import importlib, pkgutil, sys
+import qatexp.config
+for module in pkgutil.iter_modules(qatexp.config.__path__):
+    importlib.import_module(f"qatexp.config.{module.name}")
+from hydra._internal.utils import get_args_parser
+from qatexp.cli.compose import checked_points
+from qatexp.cli.resolvers import register_resolvers
+register_resolvers()
+checked_points(get_args_parser().parse_args(["qconfig.bits=4"]))
+print(sorted({"torch", "torchvision", "mlflow", "numpy", "matplotlib"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"

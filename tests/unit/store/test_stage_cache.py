@@ -1,0 +1,205 @@
+import errno
+import json
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from qatexp.errors import StoreError
+from qatexp.store.stage_cache import MANIFEST, StageCache
+
+
+class Maker:
+    """Writes a file, and counts how often."""
+
+    def __init__(self, text="weights"):
+        self.calls = 0
+        self.text = text
+
+    def __call__(self, folder):
+        self.calls += 1
+        assert list(folder.iterdir()) == []
+        (folder / "weights.bin").write_text(self.text)
+
+
+def visible(folder):
+    return sorted(p.name for p in folder.iterdir() if not p.name.endswith(".lock"))
+
+
+def test_a_stage_is_made_once_and_then_reused(tmp_path):
+    make = Maker()
+    first = StageCache(tmp_path).get("fp32", "f00d", make)
+    again = StageCache(tmp_path).get("fp32", "f00d", make)
+    assert make.calls == 1
+    assert (first.cached, again.cached) == (False, True)
+    assert first.folder == again.folder == tmp_path / "fp32" / "f00d"
+    assert (again.folder / "weights.bin").read_text() == "weights"
+    assert visible(tmp_path / "fp32") == ["f00d"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "fingerprint"), [("fp32", "beef"), ("ptq", "f00d")], ids=["input", "stage"]
+)
+def test_another_input_or_stage_is_another_entry(tmp_path, stage, fingerprint):
+    make = Maker()
+    cache = StageCache(tmp_path)
+    cache.get("fp32", "f00d", make)
+    assert not cache.get(stage, fingerprint, make).cached
+    assert make.calls == 2
+
+
+def shorten(entry):
+    (entry / "weights.bin").write_text("wei")
+
+
+def flip(entry):
+    (entry / "weights.bin").write_text("WEIGHTS")
+
+
+def lose(entry):
+    (entry / "weights.bin").unlink()
+
+
+def cut_manifest(entry):
+    text = (entry / MANIFEST).read_text()
+    (entry / MANIFEST).write_text(text[: len(text) // 2])
+
+
+def replace_manifest(entry):
+    (entry / MANIFEST).write_text("[]")
+
+
+@pytest.mark.parametrize("damage", [shorten, flip, lose, cut_manifest, replace_manifest])
+def test_a_damaged_entry_is_set_aside_with_a_warning_and_made_anew(tmp_path, caplog, damage):
+    make = Maker()
+    cache = StageCache(tmp_path)
+    entry = cache.get("fp32", "f00d", make).folder
+    damage(entry)
+    with caplog.at_level(logging.WARNING):
+        repaired = cache.get("fp32", "f00d", make)
+    assert (make.calls, repaired.cached) == (2, False)
+    assert (entry / "weights.bin").read_text() == "weights"
+    kept, aside = visible(tmp_path / "fp32")
+    assert kept == "f00d"
+    assert aside.startswith("f00d.damaged-")
+    assert f"cached stage {tmp_path}/fp32/{aside} is damaged (" in caplog.text
+    assert "); computing it anew" in caplog.text
+    assert cache.get("fp32", "f00d", make).cached
+
+
+def test_a_failure_leaves_nothing_and_the_next_try_starts_empty(tmp_path):
+    cache = StageCache(tmp_path)
+
+    def fail(folder):
+        (folder / "weights.bin").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cache.get("fp32", "f00d", fail)
+    assert visible(tmp_path / "fp32") == []
+    assert not cache.get("fp32", "f00d", Maker()).cached
+
+
+def test_a_cache_that_is_disabled_makes_everything_anew():
+    make = Maker()
+    cache = StageCache(None)
+    first = cache.get("fp32", "f00d", make)
+    make.text = "newer"
+    second = cache.get("fp32", "f00d", make)
+    assert make.calls == 2
+    assert not first.cached
+    assert not second.cached
+    assert (second.folder / "weights.bin").read_text() == "newer"
+
+
+def test_a_cache_that_is_disabled_cleans_up_after_itself():
+    cache = StageCache(None)
+    folder = cache.get("fp32", "f00d", Maker()).folder
+    assert folder.is_dir()
+    cache._temporary.cleanup()
+    assert not folder.exists()
+
+
+def test_a_cache_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError) as problem:
+        StageCache(tmp_path / "file" / "stages").get("fp32", "f00d", Maker())
+    assert str(problem.value) == (
+        f"cannot write to cache.dir={tmp_path}/file/stages: Not a directory"
+    )
+
+
+def test_a_full_disk_is_named(tmp_path):
+    def fail(folder):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StoreError) as problem:
+        StageCache(tmp_path).get("fp32", "f00d", fail)
+    assert str(problem.value) == f"cannot write to cache.dir={tmp_path}: No space left on device"
+
+
+def test_a_file_elsewhere_is_not_blamed_on_the_cache(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def fail(folder):
+        (tmp_path / "their images").read_bytes()
+
+    with pytest.raises(StoreError) as problem:
+        StageCache(tmp_path / "stages").get("fp32", "f00d", fail)
+    assert str(problem.value) == (
+        f"stage fp32: cannot use {tmp_path}/their images: No such file or directory"
+    )
+
+
+def test_a_cache_folder_may_be_relative(tmp_path, monkeypatch):
+    """The default is; the temporary names below it are absolute."""
+    monkeypatch.chdir(tmp_path)
+
+    def fail(folder):
+        (folder / "missing" / "weights.bin").write_text("")
+
+    from pathlib import Path
+
+    with pytest.raises(StoreError, match=r"^cannot write to cache\.dir=stages: No such file"):
+        StageCache(Path("stages")).get("fp32", "f00d", fail)
+
+
+def test_the_manifest_holds_a_checksum_of_every_file(tmp_path):
+    entry = StageCache(tmp_path).get("fp32", "f00d", Maker("")).folder
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert json.loads((entry / MANIFEST).read_text()) == {"weights.bin": empty}
+
+
+def test_two_processes_make_an_entry_once(tmp_path):
+    """The one that comes second waits, and takes the first one's result."""
+    code = """
+import sys, time
+from pathlib import Path
+from qatexp.store.stage_cache import StageCache
+
+root = Path(sys.argv[1])
+
+def make(folder):
+    with (root / "calls").open("a") as calls:
+        calls.write("x")
+    (root / "started").touch()
+    time.sleep(0.5)
+    (folder / "weights.bin").write_text("weights")
+
+if sys.argv[2] == "second":
+    while not (root / "started").exists():
+        time.sleep(0.01)
+entry = StageCache(root / "stages").get("fp32", "f00d", make)
+print(entry.cached, (entry.folder / "weights.bin").read_text())
+"""
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path), order], stdout=subprocess.PIPE, text=True
+        )
+        for order in ("first", "second")
+    ]
+    said = [process.communicate(timeout=60)[0].split() for process in running]
+    assert [process.returncode for process in running] == [0, 0]
+    assert (tmp_path / "calls").read_text() == "x"
+    assert said == [["False", "weights"], ["True", "weights"]]
