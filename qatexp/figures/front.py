@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+SIZE_TOLERANCE = 0.01
+"""Files of one network differ by a few bytes of names and lengths, which no one pays for."""
+LATENCY_TOLERANCE = 0.05
+"""Medians of the same file differ by some percent from run to run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Point:

@@ -38,7 +38,9 @@ class Knob:
 
     def text(self, record: Record) -> str:
         """The value in one trial, for a column."""
-        return bits_text(record) if self.key == BITS else value_text(record.params.get(self.key))
+        if self.key == BITS:
+            return bits_text(record)
+        return value_text(record.params[self.key]) if self.key in record.params else MISSING
 
     def phrase(self, record: Record) -> str:
         """The value in one trial, for a label that names no columns."""
@@ -76,18 +78,18 @@ def bits_text(record: Record) -> str:
     """``W4A8``: bits of weights and activations."""
     weight, activation = (record.params.get(key) for key in (WEIGHT_BITS, ACTIVATION_BITS))
     if weight is None or activation is None:
-        return value_text(record.params.get(BITS))
+        return value_text(record.params.get(BITS, MISSING))
     return f"W{weight}A{activation}"
 
 
 def value_text(value: Any) -> str:
-    """A setting in a few characters: a path by its last part, anything long cut at the end."""
-    if value is None:
-        return MISSING
+    """A setting in a few characters: a path by its last part, None as null, long ones cut."""
     if isinstance(value, float):
         return f"{value:g}"
     text = PurePath(value).name if isinstance(value, str) else json.dumps(value, default=str)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}\N{HORIZONTAL ELLIPSIS}"
+    if len(text) <= _LONGEST_VALUE:
+        return text
+    return text[: _LONGEST_VALUE - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def _identity(record: Record, key: str) -> str:

@@ -215,7 +215,7 @@ def _kl_divergence(values: Tensor, rounded: Tensor, counts: Tensor) -> float:
     reference = kept.clone()
     reference[first] += counts[:first].sum()
     reference[last] += counts[last + 1 :].sum()
-    code = rounded.unique(return_inverse=True)[1]
+    code = torch.unique(rounded, return_inverse=True)[1]
     occupied = (kept > 0).double()
     mass = torch.zeros(int(code.max()) + 1, dtype=torch.float64)
     members = mass.clone().scatter_add_(0, code, occupied).clamp_min(1.0)

@@ -137,7 +137,8 @@ def _static_quantizer(
         channels=channels,
     )
     static.scale = scale
-    return static.train(quantizer.training)
+    static.train(quantizer.training)
+    return static
 
 
 def input_quantizer_of(layer: fx.Node) -> ActivationFakeQuantize | None:
@@ -182,11 +183,13 @@ def _folding_layer(node: fx.Node) -> fx.Node | None:
 
 
 def following_batch_norm(layer: fx.Node) -> fx.Node | None:
+    """The batch norm that is the only reader of a layer, None where there is no such."""
     user = next(iter(layer.users), None)
     return user if user is not None and _folding_layer(user) is layer else None
 
 
 def weight_quantizer_of(layer: fx.Node) -> WeightFakeQuantize | None:
+    """The quantizer of a layer's weight, None where the weight stays in float."""
     call = layer.args[1]
     module = module_of(call) if isinstance(call, fx.Node) else None
     return module if isinstance(module, WeightFakeQuantize) else None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Set as AbstractSet
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -61,7 +63,7 @@ VIEWS = {
 """Operators that only move or select values: their output lies on their input's grid."""
 
 
-def is_op(node: fx.Node, operators: set[object]) -> bool:
+def is_op(node: fx.Node, operators: AbstractSet[Any]) -> bool:
     """Whether the node calls one of these operators."""
     return node.op == "call_function" and node.target in operators
 

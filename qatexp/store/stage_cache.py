@@ -12,6 +12,7 @@ import logging
 import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +45,8 @@ class StageCache:
     def __init__(self, folder: Path | None) -> None:
         self._reuse = folder is not None
         if folder is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="qatexp-")
-            folder = Path(self._temporary.name)
+            folder = Path(tempfile.mkdtemp(prefix="qatexp-"))
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self._root = folder
 
     def get(self, stage: str, fingerprint: str, make: Callable[[Path], None]) -> Entry:

@@ -82,7 +82,14 @@ def build_optimizer(
     target = str(plan.optimizer["_target_"])
     factory = resolve(target, key="schedule.optimizer._target_", trusted=trusted)
     if plan.momentum is not None:
-        options |= _momentum(factory, plan.momentum, target)
+        momentum = _momentum(factory, plan.momentum, target)
+        for name in momentum.keys() & options.keys():
+            raise ConfigError(
+                f"schedule.optimizer.{name}={options[name]} and schedule.*.momentum="
+                f"{plan.momentum} exclude each other; set schedule.fp32.momentum and "
+                "schedule.qat.momentum to null, or leave out the former."
+            )
+        options |= momentum
     special = {id(parameter) for parameter in undecayed}
     groups: list[dict[str, Any]] = [
         {"params": [p for p in model.parameters() if p.requires_grad and id(p) not in special]}

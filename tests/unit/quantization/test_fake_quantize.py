@@ -44,7 +44,7 @@ def test_activation_values_equal_torchs_own(bits, low):
     torch.testing.assert_close(quantizer(x), expected, rtol=0, atol=1e-6)
 
 
-def lsq_gradients(values, scale, upstream, low, high, factor):
+def lsq_gradients(values, scale, upstream, *, low, high, factor):
     """Equations 2 and 3 of the LSQ paper, written down literally; the scale's per element."""
     v = values / scale
     inside = (v > low) & (v < high)
@@ -60,7 +60,7 @@ def test_activation_gradients_are_those_of_the_lsq_paper():
     quantizer(x).backward(upstream)
     scale = quantizer.scale.detach()
     factor = 1.0 / math.sqrt(x[0].numel() * 15)
-    grad_x, grad_scale = lsq_gradients(x.detach(), scale, upstream, 0, 15, factor)
+    grad_x, grad_scale = lsq_gradients(x.detach(), scale, upstream, low=0, high=15, factor=factor)
     torch.testing.assert_close(x.grad, grad_x)
     # A sum over 600 products in another order.
     torch.testing.assert_close(quantizer.scale.grad, grad_scale.sum().view(1), rtol=1e-4, atol=1e-5)
@@ -84,7 +84,7 @@ def test_weight_gradients_are_those_of_the_lsq_paper():
     quantizer(w).backward(upstream)
     scale = quantizer.scale.detach().view(-1, 1, 1, 1)
     factor = 1.0 / math.sqrt(27 * 7)
-    grad_w, grad_scale = lsq_gradients(w.detach(), scale, upstream, -7, 7, factor)
+    grad_w, grad_scale = lsq_gradients(w.detach(), scale, upstream, low=-7, high=7, factor=factor)
     torch.testing.assert_close(w.grad, grad_w)
     per_channel = grad_scale.flatten(1).sum(1)
     torch.testing.assert_close(quantizer.scale.grad, per_channel, rtol=1e-4, atol=1e-5)

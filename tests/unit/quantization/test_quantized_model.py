@@ -61,7 +61,7 @@ def trained(model, images, config, *, steps=3):
 BITS = pytest.mark.parametrize(
     ("weight_bits", "activation_bits"),
     [(8, 8), (4, 4), (3, 3), (2, 2), (4, 8), (8, 4)],
-    ids=lambda bits: str(bits),
+    ids=str,
 )
 
 

@@ -1,8 +1,10 @@
 import errno
+import gc
 import json
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -117,7 +119,8 @@ def test_a_cache_that_is_disabled_cleans_up_after_itself():
     cache = StageCache(None)
     folder = cache.get("fp32", "f00d", Maker()).folder
     assert folder.is_dir()
-    cache._temporary.cleanup()
+    del cache
+    gc.collect()
     assert not folder.exists()
 
 
@@ -158,8 +161,6 @@ def test_a_cache_folder_may_be_relative(tmp_path, monkeypatch):
 
     def fail(folder):
         (folder / "missing" / "weights.bin").write_text("")
-
-    from pathlib import Path
 
     with pytest.raises(StoreError, match=r"^cannot write to cache\.dir=stages: No such file"):
         StageCache(Path("stages")).get("fp32", "f00d", fail)

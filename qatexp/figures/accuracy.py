@@ -1,0 +1,48 @@
+"""Accuracy of every variant, as trained and as deployed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qatexp.figures.style import COLOURS, INK, lighter, new_figure, save, tidy_, title_
+from qatexp.figures.units import percent
+from qatexp.records import Record
+
+_WIDTH = 0.38
+
+
+def accuracy_by_variant(record: Record, path: Path) -> None:
+    """Draw top-1 in PyTorch and of the deployed file side by side, one pair per variant.
+
+    Args:
+        record: a run; a variant that it does not have has no bars.
+        path: the PNG file, in a folder that exists.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    from matplotlib.patches import Patch
+
+    names = [name for name in COLOURS if name in record.variants]
+    deployed = [COLOURS[name] for name in names]
+    trained = [lighter(colour) for colour in deployed]
+    figure = new_figure(max(4.5, 1.6 * len(names) + 1.2), 4.0)
+    axes = figure.subplots()
+    for side, colours, field in ((-0.5, trained, "top1"), (0.5, deployed, "deployed_top1")):
+        heights = [getattr(record.variants[name], field) for name in names]
+        centres = [index + side * _WIDTH for index in range(len(names))]
+        bars = axes.bar(centres, heights, width=_WIDTH * 0.96, color=colours)
+        labels = [percent(height) for height in heights]
+        axes.bar_label(bars, labels=labels, padding=2, fontsize=9, color=INK)
+    tidy_(axes, grid="y")
+    axes.set_xticks(range(len(names)), names, fontsize=11)
+    axes.set_ylim(0.0, 108.0)
+    axes.set_yticks(range(0, 101, 20))
+    axes.set_ylabel("top-1, % of the test images", color=INK)
+    title_(axes, f"Accuracy by variant: {record.name}")
+    keys = [
+        Patch(color=lighter(COLOURS["fp32"]), label="in PyTorch"),
+        Patch(color=COLOURS["fp32"], label="deployed file"),
+    ]
+    figure.legend(handles=keys, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    save(figure, path)

@@ -1,0 +1,86 @@
+"""Labels beside points, where they cover neither each other nor a point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qatexp.figures.style import INK
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
+    from matplotlib.transforms import Bbox
+
+Anchor = tuple[float, float]
+_NEAR, _FAR = 7.0, 18.0
+_SIDES = ((1, 0), (1, 1), (1, -1), (-1, 1), (-1, 0), (-1, -1), (0, 1), (0, -1))
+_PLACES = [(dx * gap, dy * gap) for gap in (_NEAR, _FAR) for dx, dy in _SIDES]
+"""Offsets from a point, in typographic points, the best ones first."""
+_MARKER = 5.0
+"""Half the side of the square that a marker covers, in typographic points."""
+
+
+def label_points_(
+    figure: Figure,
+    axes: Axes,
+    labels: Sequence[tuple[Anchor, str]],
+    *,
+    points: Sequence[Anchor],
+    lines: Sequence[tuple[Anchor, Anchor]],
+) -> None:
+    """Write each label in the first free place around its point, or nowhere if there is none.
+
+    Args:
+        figure: what the panel is part of.
+        axes: a panel whose limits are final.
+        labels: the points in data coordinates, the most important ones first.
+        points: what may not be covered.
+        lines: horizontal and vertical lines that may not be covered either, by their ends.
+    """
+    from matplotlib.transforms import Bbox
+
+    figure.draw_without_rendering()
+    half = _MARKER * figure.dpi / 72.0
+    occupied: list[Bbox] = []
+    for ends in [*((point, point) for point in points), *lines]:
+        pixels = axes.transData.transform(ends)
+        grow = half if ends[0] == ends[1] else 1.0
+        occupied.append(Bbox([pixels.min(axis=0) - grow, pixels.max(axis=0) + grow]))
+    inside = axes.get_window_extent()
+    for anchor, text in labels:
+        box = _place_(axes, anchor, text, occupied, inside)
+        if box is not None:
+            occupied.append(box)
+
+
+def _place_(
+    axes: Axes, anchor: Anchor, text: str, occupied: Sequence[Bbox], inside: Bbox
+) -> Bbox | None:
+    """Write one label and return the room it takes; None, and nothing written, without any."""
+    for dx, dy in _PLACES:
+        annotation = _annotate(axes, anchor, text, dx, dy)
+        # The text alone: the line to its point may cross what it likes.
+        box = annotation.get_window_extent()
+        in_axes = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0
+        if in_axes and box.y1 <= inside.y1 and not any(box.overlaps(other) for other in occupied):
+            return box
+        annotation.remove()
+    return None
+
+
+def _annotate(axes: Axes, anchor: Anchor, text: str, dx: float, dy: float) -> Annotation:
+    annotation = axes.annotate(
+        text,
+        anchor,
+        xytext=(dx, dy),
+        textcoords="offset points",
+        ha="center" if dx == 0 else "left" if dx > 0 else "right",
+        va="center" if dy == 0 else "bottom" if dy > 0 else "top",
+        fontsize=8,
+        color=INK,
+        zorder=6,
+    )
+    annotation.set_in_layout(False)
+    return annotation

@@ -1,0 +1,107 @@
+"""Fake quantizers of weights: symmetric, per output channel or per tensor."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchao.quantization.pt2e.fake_quantize import FakeQuantizeBase
+
+from qatexp.quantization.fake_quantize.rounding import MIN_SCALE, RoundWeight
+
+
+class WeightFakeQuantize(FakeQuantizeBase):  # type: ignore[misc]
+    """Symmetric fake quantization of a weight, per output channel (axis 0) or per tensor.
+
+    Args:
+        dtype: int8.
+        quant_min, quant_max: a narrow range, `quant_min == -quant_max`.
+        qscheme: `torch.per_channel_symmetric` or `torch.per_tensor_symmetric`.
+        channels: output channels; the number of scales when quantizing per channel.
+    """
+
+    learned = False
+    is_dynamic = False
+    ch_axis = 0
+    """Read by torchao's conversion; its `prepare` hands it over only to classes with
+    "PerChannel" in their name, and silently drops it for all others."""
+
+    def __init__(
+        self,
+        *,
+        dtype: torch.dtype,
+        quant_min: int,
+        quant_max: int,
+        qscheme: torch.qscheme,
+        channels: int,
+        is_dynamic: bool = False,
+    ) -> None:
+        super().__init__()
+        assert quant_min == -quant_max, "folding a batch norm needs a narrow range"
+        assert not is_dynamic, "weights are quantized once"
+        self.dtype, self.qscheme = dtype, qscheme
+        self.quant_min, self.quant_max = quant_min, quant_max
+        self.per_channel = qscheme == torch.per_channel_symmetric
+        self.enabled = True
+        self.scale: Tensor
+        self._register_scale(channels if self.per_channel else 1)
+
+    def _register_scale(self, count: int) -> None:
+        self.register_buffer("scale", torch.ones(count))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Fake-quantize a weight (C, ...)."""
+        if not self.enabled:
+            return weight
+        self.update_(weight)
+        grad_factor = 1.0 / math.sqrt(weight.numel() / self.scale.numel() * self.quant_max)
+        quantized = RoundWeight.apply(weight, self.scale, self.quant_max, grad_factor)
+        assert isinstance(quantized, Tensor)
+        return quantized
+
+    def update_(self, weight: Tensor) -> None:
+        """Keep the scale valid for a weight that has changed."""
+
+    def absmax_scale(self, weight: Tensor) -> Tensor:
+        """Scales (C or 1) at which the largest magnitude is the largest code."""
+        flat = weight.detach().flatten(1) if self.per_channel else weight.detach().view(1, -1)
+        return (flat.abs().amax(1) / self.quant_max).clamp_min(MIN_SCALE)
+
+    def codes(self, weight: Tensor) -> Tensor:
+        """Integer codes (float tensor, shape of `weight`) at the present scale."""
+        steps = self.scale.detach().view(-1, *[1] * (weight.dim() - 1))
+        return (weight.detach() * (1.0 / steps)).round().clamp_(self.quant_min, self.quant_max)
+
+    def set_scale_(self, scale: Tensor) -> None:
+        """Set all scales; shape C or 1."""
+        with torch.no_grad():
+            self.scale.copy_(scale.clamp_min(MIN_SCALE))
+
+    def calculate_qparams(self, **_: Any) -> tuple[Tensor, Tensor]:
+        """Scales (float32) and zero points (int64 zeros) for torchao's conversion."""
+        scale = self.scale.detach().clone()
+        return scale, torch.zeros_like(scale, dtype=torch.int64)
+
+
+class LsqWeight(WeightFakeQuantize):
+    """Learned step size of a weight, one per channel or one for all."""
+
+    learned = True
+
+    def _register_scale(self, count: int) -> None:
+        self.scale = nn.Parameter(torch.ones(count))
+
+    def update_(self, _weight: Tensor) -> None:
+        """Keep the learned scales positive, whatever the optimizer's last step did."""
+        with torch.no_grad():
+            self.scale.clamp_(min=MIN_SCALE)
+
+
+class AbsMaxWeight(WeightFakeQuantize):
+    """The scale follows the largest magnitude of the weight at every call, in eval mode too."""
+
+    def update_(self, weight: Tensor) -> None:
+        """Derive the scale from the weight as it is now: training and conversion see the same."""
+        self.set_scale_(self.absmax_scale(weight))
