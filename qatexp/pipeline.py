@@ -28,6 +28,8 @@ from qatexp.tracking import RunLog
 from qatexp.training import EpochLog
 
 log = logging.getLogger(__name__)
+traceback_log = logging.getLogger("qatexp.traceback")
+"""Configured to go to the run's log file alone."""
 
 CONFIG_FILE = "config.json"
 
@@ -60,6 +62,8 @@ def run(config: ExperimentConfig, folder: Path, *, tracker: RunLog | None = None
         record = _run_stages(context, record)
         _finish(record, context, tracker)
     except QatexpError as problem:
+        shown = log if config.debug.traceback else traceback_log
+        shown.error("%s failed", context.current, exc_info=True)
         record = _failed(context, record, problem)
         _finish(record, context, tracker)
     except BaseException as problem:

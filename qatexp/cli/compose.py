@@ -10,7 +10,8 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -52,7 +53,7 @@ def checked_points(options: Namespace) -> list[ExperimentConfig]:
 
 def _points(name: str, overrides: list[str]) -> list[list[str]]:
     """The overrides of every point of a sweep, from the command line and `hydra.sweeper.params`."""
-    parsed = OverridesParser.create().parse_overrides(overrides)
+    parsed = _parse_overrides(overrides)
     fixed = [item.input_line for item in parsed if not item.is_sweep_override()]
     assert all(line is not None for line in fixed)
     base = _compose(name, [str(line) for line in fixed], hydra=True)
@@ -61,9 +62,16 @@ def _points(name: str, overrides: list[str]) -> list[list[str]]:
     params = base.hydra.sweeper.params or {}
     given = {item.get_key_element() for item in parsed}
     swept = [f"{key}={value}" for key, value in params.items() if key not in given]
-    everything = OverridesParser.create().parse_overrides([*swept, *overrides])
+    everything = _parse_overrides([*swept, *overrides])
     batches = BasicSweeper.split_arguments(everything, max_batch_size=None)
     return [list(point) for batch in batches for point in batch]
+
+
+def _parse_overrides(overrides: list[str]) -> list[Override]:
+    try:
+        return OverridesParser.create().parse_overrides(overrides)
+    except OverrideParseException as problem:
+        raise ConfigError(_message(problem)) from problem
 
 
 def _compose(name: str, overrides: Sequence[str], *, hydra: bool = False) -> DictConfig:
@@ -74,22 +82,31 @@ def _compose(name: str, overrides: Sequence[str], *, hydra: bool = False) -> Dic
         if unknown is not None and not is_open(unknown[1]):
             # Hydra advises to append it, which no branch but the open ones would take.
             raise unknown_key(unknown[1]) from problem
-        raise ConfigError(_first_lines(problem)) from problem
+        raise ConfigError(_message(problem)) from problem
     except ValueError as problem:  # Hydra's word for model=null, without the key
         raise ConfigError(f"{' '.join(overrides)}: {problem}") from problem
     return composed
 
 
-def _first_lines(problem: Exception) -> str:
-    """Hydra's message without its search-path listing and its advice about `HYDRA_FULL_ERROR`."""
-    lines = [line.rstrip() for line in str(problem).splitlines() if line.strip()]
-    kept: list[str] = []
-    for line in lines:
+def _message(problem: Exception) -> str:
+    """Hydra's message without its search path, its links and its advice about tracebacks."""
+    if isinstance(problem, OverrideParseException):
+        return _grammar_message(str(problem.override), str(problem).splitlines()[0])
+    kept, choices = [], []
+    for line in str(problem).splitlines():
         if line.startswith(("Config search path", "\tprovider", "Set the environment")):
             break
-        if line.startswith("\t") and kept:
-            # The members of a group, one per line: there may be a hundred.
-            kept[-1] += f"{' ' if kept[-1].endswith(':') else ', '}{line.strip()}"
-        elif not line.strip().startswith(("full_key", "object_type", "reference_type")):
-            kept.append(line)
-    return "\n".join(kept)
+        if line.startswith("\t"):
+            choices.append(line.strip())
+        elif line.strip() and not line.startswith(("    full_key", "    object_type")):
+            kept.append(line.rstrip())
+    return "\n".join([*kept, ", ".join(choices)] if choices else kept)
+
+
+def _grammar_message(override: str, reason: str) -> str:
+    if "=" not in override and not override.startswith("~"):
+        return (
+            f"{override!r} is neither an override (KEY=VALUE) nor a command; "
+            "see qatexp --help for both."
+        )
+    return f"cannot read the override {override!r}: {reason}"

@@ -39,6 +39,12 @@ def task(composed: DictConfig) -> None:
             raise
         complain(str(problem))
         record = None
+    except Exception:
+        if single:
+            raise
+        # A defect in one trial must not cost the others; its record says failed already.
+        log.exception("this trial failed")
+        return
     if single:
         if record is not None:
             _show(record, folder)

@@ -28,7 +28,6 @@ def parse(composed: DictConfig) -> ExperimentConfig:
         ConfigError: naming the key, the value it got, what is allowed and what to do.
     """
     content = _resolve(composed)
-    content.pop("hydra", None)
     for group, schema in _OPEN_NODES.items():
         content[group] = _split_options(group, content.get(group), schema)
     content.setdefault("name", None)
@@ -42,8 +41,10 @@ def parse(composed: DictConfig) -> ExperimentConfig:
 
 
 def _resolve(composed: DictConfig) -> dict[str, Any]:
+    # Before a job starts, Hydra's own branch still has values missing that are none of ours.
+    ours = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     try:
-        content = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        content = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as problem:
         raise ConfigError(_message(problem)) from problem
     assert isinstance(content, dict)

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
 
 Anchor = tuple[float, float]
-_NEAR, _FAR = 7.0, 18.0
 _SIDES = ((1, 0), (1, 1), (1, -1), (-1, 1), (-1, 0), (-1, -1), (0, 1), (0, -1))
-_PLACES = [(dx * gap, dy * gap) for gap in (_NEAR, _FAR) for dx, dy in _SIDES]
+_GAPS = (7.0, 18.0, 32.0)
+_PLACES = [(dx * gap, dy * gap) for gap in _GAPS for dx, dy in _SIDES]
 """Offsets from a point, in typographic points, the best ones first."""
 _MARKER = 5.0
 """Half the side of the square that a marker covers, in typographic points."""
@@ -61,16 +61,19 @@ def _place_(
     """Write one label and return the room it takes; None, and nothing written, without any."""
     for dx, dy in _PLACES:
         annotation = _annotate(axes, anchor, text, dx, dy)
-        # The text alone: the line to its point may cross what it likes.
         box = annotation.get_window_extent()
         in_axes = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0
         if in_axes and box.y1 <= inside.y1 and not any(box.overlaps(other) for other in occupied):
+            if max(abs(dx), abs(dy)) > _GAPS[0]:
+                _lead_(axes, anchor, dx, dy)
             return box
         annotation.remove()
     return None
 
 
 def _annotate(axes: Axes, anchor: Anchor, text: str, dx: float, dy: float) -> Annotation:
+    from matplotlib.patheffects import withStroke
+
     annotation = axes.annotate(
         text,
         anchor,
@@ -81,6 +84,16 @@ def _annotate(axes: Axes, anchor: Anchor, text: str, dx: float, dy: float) -> An
         fontsize=8,
         color=INK,
         zorder=6,
+        path_effects=[withStroke(linewidth=2.5, foreground="white")],
     )
     annotation.set_in_layout(False)
     return annotation
+
+
+def _lead_(axes: Axes, anchor: Anchor, dx: float, dy: float) -> None:
+    """Draw a thin line from a point to a label that is not right beside it."""
+    style = {"arrowstyle": "-", "color": INK, "linewidth": 0.5, "shrinkA": 0.0, "shrinkB": 0.0}
+    line = axes.annotate(
+        "", anchor, xytext=(dx, dy), textcoords="offset points", arrowprops=style, zorder=3
+    )
+    line.set_in_layout(False)

@@ -42,6 +42,10 @@ class Knob:
             return bits_text(record)
         return value_text(record.params[self.key]) if self.key in record.params else MISSING
 
+    def is_number(self, record: Record) -> bool:
+        """Whether the value is one that a column aligns to the right; null is, too."""
+        return self.key != BITS and isinstance(record.params.get(self.key), int | float | None)
+
     def phrase(self, record: Record) -> str:
         """The value in one trial, for a label that names no columns."""
         text = self.text(record)

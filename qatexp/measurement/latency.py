@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_CLOCK_MS = 1e-6
+"""One nanosecond: the least that the clock tells from nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -57,7 +60,7 @@ def _warm_up(call: Callable[[], object], warmup: int, min_round_ms: float) -> in
     for _ in range(warmup):
         call()
     once = min(_sample(call, 1) for _ in range(3))
-    return max(1, math.ceil(min_round_ms / once))
+    return max(1, math.ceil(min_round_ms / max(once, _CLOCK_MS)))
 
 
 def _sample(call: Callable[[], object], repeats: int) -> float:

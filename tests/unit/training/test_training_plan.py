@@ -205,7 +205,7 @@ def test_a_target_that_is_no_optimizer_is_named(model):
     ("optimizer", "name"),
     [
         pytest.param({"_target_": "torch.optim.SGD", "momentum": 0.5}, "momentum", id="momentum"),
-        pytest.param({"_target_": "torch.optim.Adam", "betas": [0.9, 0.95]}, "betas", id="betas"),
+        pytest.param({"_target_": "torch.optim.Adam", "betas": (0.9, 0.95)}, "betas", id="betas"),
     ],
 )
 def test_an_argument_that_the_schedule_sets_too_is_refused(model, optimizer, name):

@@ -1,0 +1,114 @@
+"""Find the runs to compare: one run's folder, or a sweep's folder with its numbered trials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from qatexp.errors import StoreError
+from qatexp.records import RECORD_FILE, Record, load_record
+
+FINISHED, FAILED, RUNNING, UNREADABLE = "finished", "failed", "running", "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One run of a sweep."""
+
+    name: str
+    """Its number in the sweep; the folder's name for a single run."""
+    folder: Path
+    record: Record | None
+    """None where there is no record, or none that can be read."""
+    status: str
+    """finished, failed, running or unreadable."""
+    problem: str = ""
+    """Why there is nothing to compare, as the rest of a sentence; empty for a finished trial."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """The trials of a sweep in the order of their numbers, or one run alone."""
+
+    folder: Path
+    trials: tuple[Trial, ...]
+    is_single: bool
+    """Whether `folder` is the folder of a run itself."""
+
+    @property
+    def records(self) -> list[Record]:
+        """Every record that can be read, of whatever status."""
+        return [trial.record for trial in self.trials if trial.record is not None]
+
+    @property
+    def finished(self) -> list[tuple[Trial, Record]]:
+        """The trials with figures to compare, each with its record."""
+        return [(t, t.record) for t in self.trials if t.record is not None and not t.problem]
+
+    @property
+    def others(self) -> list[Trial]:
+        """The trials without: failed, still running, or unreadable."""
+        return [trial for trial in self.trials if trial.status != FINISHED]
+
+
+def collect(folder: Path) -> Sweep:
+    """Read the record of a run, or the records of a sweep's trials.
+
+    Args:
+        folder: a run's folder (it has a ``record.json``) or a sweep's (it has numbered folders).
+
+    Raises:
+        StoreError: there is nothing to compare in it.
+    """
+    if (folder / RECORD_FILE).exists():
+        return Sweep(folder, (_read(folder),), is_single=True)
+    try:
+        numbered = [path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()]
+    except OSError as problem:
+        reason = problem.strerror or problem
+        raise StoreError(f"nothing to compare in {folder}: {reason}") from problem
+    if not numbered:
+        raise StoreError(
+            f"nothing to compare in {folder}: it has neither a {RECORD_FILE} nor numbered folders "
+            f"of trials; give the folder of a run or of a sweep"
+        )
+    folders = sorted(numbered, key=lambda path: int(path.name))
+    return Sweep(folder, tuple(_read(path) for path in folders), is_single=False)
+
+
+def newest_sweep(multirun: Path) -> Path:
+    """Find the newest sweep, or the newest single run if there was no sweep.
+
+    Args:
+        multirun: folder that runs write to; the dates in its folders' names tell their age.
+
+    Raises:
+        StoreError: nothing was run yet.
+    """
+    for kind in ("sweep", "single"):
+        folders = (path for path in (multirun / kind).glob("[!.]*") if path.is_dir())
+        newest = max(folders, key=lambda path: path.name, default=None)
+        if newest is not None:
+            return newest
+    raise StoreError(f"no runs yet in {multirun}; start one with qatexp")
+
+
+def _read(folder: Path) -> Trial:
+    name = folder.resolve().name
+    if not (folder / RECORD_FILE).exists():
+        return Trial(name, folder, None, UNREADABLE, f"left no {RECORD_FILE}")
+    try:
+        record = load_record(folder)
+    except StoreError as problem:
+        return Trial(name, folder, None, UNREADABLE, f"cannot be read: {problem}")
+    return Trial(name, folder, record, record.status, _problem(record))
+
+
+def _problem(record: Record) -> str:
+    if record.status == FINISHED:
+        return ""
+    if record.status == RUNNING:
+        return "has not finished: it is still running, or was killed"
+    error = record.error or {}
+    stage, kind = error.get("stage", "unknown stage"), error.get("kind", "error")
+    return f"failed in {stage} ({kind}): {error.get('message', 'no message')}"

@@ -1,0 +1,107 @@
+"""One run: a row per variant, and what there is to know about their figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from qatexp.compare.grid import Column, Grid
+from qatexp.figures.units import counted, factor, milliseconds, percent, share, size_unit
+from qatexp.records import Latency, Parity, Record, Variant
+
+ORDER = ("fp32", "control", "ptq", "qat")
+
+
+def variants_in_order(record: Record) -> dict[str, Variant]:
+    """The variants of a run as tables list them."""
+    return {name: record.variants[name] for name in ORDER if name in record.variants}
+
+
+def variants_grid(record: Record) -> Grid:
+    """One row per variant: parameters, size, latency, and accuracy as trained and as deployed."""
+    variants = variants_in_order(record)
+    unit = size_unit(variant.size_bytes for variant in variants.values())
+    headings = (
+        "params",
+        "size",
+        _latency_heading(variants),
+        "speedup",
+        "top-1\n(PyTorch)",
+        "top-1\n(deployed)",
+        "MACs\nin int",
+    )
+    rows = tuple(
+        (
+            name,
+            f"{variant.params:,}",
+            unit.text(variant.size_bytes),
+            f"{milliseconds(variant.latency_ms_p50)} ms",
+            factor(variant.latency_speedup),
+            f"{percent(variant.top1)} %",
+            f"{percent(variant.deployed_top1)} %",
+            f"{share(variant.macs_int_share)} %",
+        )
+        for name, variant in variants.items()
+    )
+    return Grid((Column("variant", is_number=False), *map(Column, headings)), rows)
+
+
+def variants_notes(record: Record) -> list[str]:
+    """Lines below the table: parity, operators, further latencies, and the machine."""
+    variants = variants_in_order(record)
+    parity = [] if record.parity is None else [_parity_note(record.parity, variants)]
+    further = _further_latencies(variants)
+    return [*parity, *_operator_notes(variants), *further, *machine_note([record])]
+
+
+def machine_note(records: Sequence[Record]) -> list[str]:
+    """Where latencies were measured, if all records say so and say the same."""
+    machines = {record.environment.get("cpu") for record in records}
+    return [f"measured on {machines.pop()}"] if len(machines) == 1 and all(machines) else []
+
+
+def conditions(latency: Latency) -> str:
+    """``1 thread``, or ``2 threads, batch 32``: what a latency was measured with."""
+    threads = counted(latency.threads, "thread")
+    return threads if latency.batch_size == 1 else f"{threads}, batch {latency.batch_size}"
+
+
+def _latency_heading(variants: Mapping[str, Variant]) -> str:
+    headlines = [variant.latencies[0] for variant in variants.values() if variant.latencies]
+    return f"latency p50\n({conditions(headlines[0])})" if headlines else "latency p50"
+
+
+def _parity_note(parity: Parity, variants: Mapping[str, Variant]) -> str:
+    name = "qat" if "qat" in variants else "ptq"
+    return (
+        f"parity: {name} in PyTorch and its deployed file agree on "
+        f"{share(parity.top1_agreement)} % of {parity.images:,} images "
+        f"({parity.flipped:,} flipped); largest logit difference {parity.max_abs_diff:.3g}"
+    )
+
+
+def _operator_notes(variants: Mapping[str, Variant]) -> list[str]:
+    """What ran in integers and what did not, in one line for variants with the same operators."""
+    names: dict[str, list[str]] = {}
+    for name in ("ptq", "qat"):
+        if name in variants:
+            ints, floats = variants[name].ops_int, variants[name].ops_float
+            text = f"{_operators(ints)} in integers; float: {_operators(floats)}"
+            names.setdefault(text, []).append(name)
+    return [f"{' and '.join(same)}: {text}" for text, same in names.items()]
+
+
+def _operators(counts: Mapping[str, int]) -> str:
+    """The most frequent first: ``19 QLinearConv, 9 QLinearAdd``."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count} {name}" for name, count in ordered) or "none"
+
+
+def _further_latencies(variants: Mapping[str, Variant]) -> list[str]:
+    """One line per batch size and thread count beyond the one in the table."""
+    found: dict[str, list[str]] = {}
+    for name, variant in variants.items():
+        for point in variant.latencies[1:]:
+            text = f"{name} {milliseconds(point.ms_p50)} ms ({factor(point.speedup)})"
+            setting = f"{counted(point.threads, 'thread')}, batch {point.batch_size}"
+            found.setdefault(setting, []).append(text)
+    return [f"latency p50, {setting}: {', '.join(texts)}" for setting, texts in found.items()]

@@ -1,0 +1,87 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from qatexp.cli.application import run_application
+from qatexp.config.sources import CONF
+
+
+@pytest.fixture
+def said(capsys, monkeypatch, tmp_path):
+    """Run the application in an empty folder: exit code, standard output and error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def run(*arguments):
+        code = run_application(list(arguments))
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        pytest.param(
+            ["qconfig.bits=9"], "qconfig.bits=9 is not possible; allowed: 2 to 8.", id="range"
+        ),
+        pytest.param(
+            ["-m", "qconfig.bits=8,9"],
+            "qconfig.bits=9 is not possible; allowed: 2 to 8.",
+            id="a point of a sweep",
+        ),
+        pytest.param(
+            ["--run", "--multirun"], "--run and --multirun exclude each other.", id="both modes"
+        ),
+        pytest.param(
+            ["debug=true", "seed=-1"], "seed=-1 is not possible; allowed: at least 0.", id="debug"
+        ),
+    ],
+)
+def test_a_wrong_request_is_exit_code_2_one_line_and_nothing_written(
+    said, tmp_path, arguments, text
+):
+    assert said(*arguments) == (2, "", f"qatexp: {text}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tracking_server_that_is_not_there_is_noticed_first(said, tmp_path):
+    code, out, error = said("tracking.uri=http://127.0.0.1:9")
+    assert (code, out, error.count("\n")) == (2, "", 1)
+    assert "tracking.uri=http://127.0.0.1:9" in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_folder_that_is_not_writable_is_noticed_first(said, tmp_path, monkeypatch):
+    monkeypatch.setattr("qatexp.cli.application.os.access", lambda *_: False)
+    assert said() == (
+        2,
+        "",
+        f"qatexp: the output folder {tmp_path} is not writable; change to another folder.\n",
+    )
+
+
+def test_the_program_answers_a_wrong_key_without_torch(tmp_path):
+    code = """
+import sys
+sys.argv = ["qatexp", "qconfig.bits=9"]
+from qatexp.cli import main
+try:
+    main()
+except SystemExit as end:
+    slow = sorted({"torch", "mlflow", "matplotlib"} & set(sys.modules))
+    print(end.code, slow)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(CONF.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout == "2 []\n"
+    assert done.stderr == "qatexp: qconfig.bits=9 is not possible; allowed: 2 to 8.\n"

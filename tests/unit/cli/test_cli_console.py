@@ -1,0 +1,30 @@
+import io
+import logging
+import sys
+
+from qatexp.cli.console import ConsoleHandler, complain
+
+
+def test_lines_go_to_the_standard_error_of_the_moment(monkeypatch):
+    """A progress bar replaces `sys.stderr` while it lives, to keep lines and bar apart."""
+    handler = ConsoleHandler()
+    record = logging.LogRecord("qatexp", logging.INFO, __file__, 1, "epoch %d", (3,), None)
+    streams = io.StringIO(), io.StringIO()
+    for stream in streams:
+        monkeypatch.setattr(sys, "stderr", stream)
+        handler.emit(record)
+        handler.flush()
+    assert [stream.getvalue() for stream in streams] == ["epoch 3\n", "epoch 3\n"]
+    assert handler.stream is streams[1]
+
+
+def test_the_handler_does_not_close_standard_error(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    ConsoleHandler().close()
+    assert not stream.closed
+
+
+def test_a_complaint_is_one_line_on_standard_error(capsys):
+    complain("seed=-1 is not possible")
+    assert capsys.readouterr() == ("", "qatexp: seed=-1 is not possible\n")

@@ -1,0 +1,75 @@
+import click
+import pytest
+
+from qatexp.cli import verbs
+from qatexp.cli.verbs import run_verb
+
+
+@pytest.fixture
+def said(capsys, monkeypatch, tmp_path):
+    """Run a verb in an empty folder: exit code, standard output and error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def run(*arguments):
+        code = run_verb(list(arguments))
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        pytest.param(["ui", "--nope"], "No such option", id="unknown option"),
+        pytest.param(
+            ["ui", "--port", "many"], "'many' is not a valid integer", id="wrong type of option"
+        ),
+        pytest.param(["compare", "a", "b"], "unexpected extra argument", id="extra argument"),
+        pytest.param(
+            ["ui", "--uri", "http://127.0.0.1:9"], "http://127.0.0.1:9", id="no server there"
+        ),
+    ],
+)
+def test_a_wrong_request_is_exit_code_2_and_one_line(said, tmp_path, arguments, text):
+    code, out, error = said(*arguments)
+    assert (code, out) == (2, "")
+    assert error.startswith("qatexp: ")
+    assert error.count("\n") == 1
+    assert text in error
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["compare", "nope"], ["compare"]], ids=["missing", "none"])
+def test_comparing_what_is_not_there_is_exit_code_2_and_one_line(said, tmp_path, arguments):
+    code, out, error = said(*arguments)
+    assert (code, out) == (2, "")
+    assert error.startswith("qatexp: ")
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", ["compare", "ui"])
+def test_help_is_exit_code_0(said, verb):
+    code, out, error = said(verb, "--help")
+    assert (code, error) == (0, "")
+    assert out.startswith(f"Usage: qatexp {verb} ")
+
+
+def test_the_exit_code_of_a_verb_is_that_of_the_program(said, monkeypatch):
+    monkeypatch.setattr("qatexp.tracking.ui.serve", lambda *_, **__: 3)
+    assert said("ui") == (3, "", "")
+
+
+def test_an_interrupt_shows_no_traceback(said, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("qatexp.tracking.ui.serve", interrupted)
+    code, out, error = said("ui")
+    assert (code, out, error.strip()) == (130, "", "")
+
+
+def test_every_verb_is_known_to_the_entry_point():
+    assert isinstance(verbs.verbs, click.Group)
+    assert sorted(verbs.verbs.commands) == sorted(verbs.VERBS)

@@ -1,0 +1,186 @@
+"""Tables as users see them."""
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from qatexp.compare import collect, print_comparison, trials_table, variants_table
+from qatexp.compare.grid import Column, Grid, to_markdown
+from qatexp.records import Latency
+
+
+def lines_of(shown, width=100):
+    console = Console(file=io.StringIO(), width=width)
+    if callable(shown):
+        shown(console)
+    else:
+        console.print(shown)
+    return console.file.getvalue().splitlines()
+
+
+def printed(sweep, width=100):
+    return lines_of(lambda console: print_comparison(sweep, console), width)
+
+
+def test_a_run_has_a_row_per_variant_in_order(make_record):
+    record = make_record()
+    control = replace(record.variants["fp32"], deployed_top1=81.5, top1=81.5)
+    table = variants_table(replace(record, variants={**record.variants, "control": control}))
+    rows = [line.split() for line in lines_of(table)]
+    assert [row[0] for row in rows[3:]] == ["fp32", "control", "ptq", "qat"]
+    assert rows[-1] == [
+        "qat",
+        "269,722",
+        "296.6",
+        "kB",
+        "0.800",
+        "ms",
+        "2.50x",
+        "86.05",
+        "%",
+        "86.00",
+        "%",
+        "100.00",
+        "%",
+    ]
+
+
+def test_the_columns_of_a_run_are_those_of_the_readme(make_record):
+    assert [" ".join(str(c.header).split()) for c in variants_table(make_record()).columns] == [
+        "variant",
+        "params",
+        "size",
+        "latency p50 (1 thread)",
+        "speedup",
+        "top-1 (PyTorch)",
+        "top-1 (deployed)",
+        "MACs in int",
+    ]
+
+
+def test_the_latency_column_says_what_it_was_measured_with(make_record):
+    record = make_record()
+    points = (Latency(32, 4, 5.0, 6.0, 2.0), Latency(1, 1, 0.8, 0.9, 2.5))
+    qat = replace(record.variants["qat"], latencies=points)
+    record = replace(record, variants={"qat": qat})
+    assert "(4 threads, batch 32)" in " ".join(lines_of(variants_table(record)))
+
+
+def test_below_a_run_are_parity_operators_further_latencies_and_warnings(make_sweep, make_record):
+    record = make_record(warnings=("calibrated on [2] images",))
+    more = (*record.variants["qat"].latencies, Latency(32, 2, 14.93, 16.0, 2.583))
+    qat = replace(record.variants["qat"], latencies=more, ops_float={"Softmax": 1})
+    folder = make_sweep(replace(record, variants={**record.variants, "qat": qat}))
+    text = " ".join(printed(collect(folder / "0"), width=300))
+    for expected in (
+        "agree on 99.72 % of 10,000 images (28 flipped); largest logit difference 0.0312",
+        "ptq: 19 QLinearConv, 9 QLinearAdd in integers; float: none",
+        "qat: 19 QLinearConv, 9 QLinearAdd in integers; float: 1 Softmax",
+        "latency p50, 2 threads, batch 32: qat 14.9 ms (2.58x)",
+        "measured on Test CPU",
+        "warning: calibrated on [2] images",
+    ):
+        assert expected in text
+
+
+def test_a_sweep_is_sorted_by_deployed_accuracy_and_marks_the_front(make_sweep, make_record):
+    folder = make_sweep(
+        make_record(bits=4, qat=84.0, size_bytes=160_000),
+        make_record(bits=8, qat=86.0),
+        make_record(bits=8, qat=85.0, lr=0.5),
+    )
+    rows = [line.split() for line in lines_of(trials_table(collect(folder)))][3:]
+    assert [row[0] for row in rows] == ["1", "2", "0"]
+    assert rows[0] == [
+        "1",
+        "*",
+        "W8A8",
+        "0.1",
+        "81.00",
+        "80.00",
+        "86.00",
+        "+6.00",
+        "296.6",
+        "0.800",
+        "2.50x",
+        "99.72",
+    ]
+    assert [row[1] for row in rows] == ["*", "W8A8", "*"]
+
+
+def test_settings_that_do_not_differ_have_no_column(make_sweep, make_record):
+    table = trials_table(collect(make_sweep(make_record(), make_record(lr=0.5))))
+    assert [str(column.header) for column in table.columns][:3] == [
+        "trial",
+        "lr_scale",
+        "top-1\nfp32",
+    ]
+
+
+def test_a_trial_without_qat_shows_what_it_has(make_sweep, make_record):
+    folder = make_sweep(make_record(qat=None, parity=None), make_record(lr=0.5))
+    rows = [line.split() for line in lines_of(trials_table(collect(folder)))][3:]
+    assert rows[-1] == ["0", "0.1", "81.00", "80.00", "-", "-", "296.6", "0.800", "2.50x", "-"]
+
+
+def test_a_record_without_any_quantized_variant_does_not_crash(make_sweep, make_record):
+    record = make_record(parity=None)
+    bare = replace(record, variants={"fp32": record.variants["fp32"]})
+    text = " ".join(printed(collect(make_sweep(bare, make_record(lr=0.5)))))
+    assert "0 0.1 81.00 - - - - - - -" in " ".join(text.split())
+    assert "float" not in " ".join(printed(collect(make_sweep(bare, root="other") / "0")))
+
+
+def test_failed_trials_are_listed_with_what_they_tried_and_why(make_sweep, make_record, failed):
+    text = " ".join(" ".join(printed(collect(make_sweep(make_record(), failed)))).split())
+    assert "cifar_resnet20-cifar10: 2 trials, 1 failed" in text
+    assert (
+        "trial 1 (lr\N{MULTIPLICATION SIGN}0.5) failed in qat (training): "
+        "the loss is not finite [step 3]; lower schedule.qat.lr_scale=0.5"
+    ) in text
+
+
+@pytest.mark.parametrize("single", [True, False], ids=["run", "sweep"])
+def test_a_comparison_of_failures_alone_says_why_they_failed(make_sweep, failed, single):
+    folder = make_sweep(failed)
+    text = " ".join(" ".join(printed(collect(folder / "0" if single else folder))).split())
+    assert f"{'run' if single else 'trial'} 0 failed in qat (training): the loss" in text
+
+
+def test_warnings_name_the_trials_that_they_weaken(make_sweep, make_record):
+    trials = [make_record(warnings=("everywhere", *(("here",) if i < 8 else ()))) for i in range(9)]
+    text = " ".join(printed(collect(make_sweep(*trials))))
+    assert "warning (all trials): everywhere" in text
+    assert "warning (trials 0, 1, 2, 3, 4, 5, ...): here" in text
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_tables_fit_the_terminal_and_no_figure_breaks(make_sweep, make_record, width):
+    folder = make_sweep(make_record(bits=4, ptq=12.5), make_record(lr=0.05))
+    for sweep in (collect(folder), collect(folder / "0")):
+        table = printed(sweep, width)
+        assert max(len(line.rstrip()) for line in table) <= width
+        assert not any("no room" in line for line in table)
+        assert any(("86.00" in line and "99.72" in line) or "100.00 %" in line for line in table)
+
+
+def test_a_narrow_terminal_does_without_columns_and_says_which(make_sweep, make_record):
+    folder = make_sweep(make_record(bits=4), make_record(lr=0.05))
+    table = printed(collect(folder), width=60)
+    assert any("no room for speedup, parity %: see compare.md" in line for line in table)
+    assert any("86.00" in line and "0.800" in line for line in table)
+
+
+def test_settings_fold_where_nothing_else_helps(make_sweep, make_record):
+    folder = make_sweep(make_record(bits=4), make_record(lr=0.05))
+    table = printed(collect(folder), width=24)
+    assert max(len(line) for line in table) <= 24
+
+
+def test_markdown_keeps_characters_of_settings_from_breaking_the_table():
+    grid = Grid((Column("a|b", is_number=False), Column("x\ny")), (("_lr_scale_*", "1"), ("", "2")))
+    assert to_markdown(grid) == (
+        "| a\\|b | x y |\n| --- | ---: |\n| \\_lr_scale\\_\\* | 1 |\n|  | 2 |"
+    )

@@ -1,0 +1,144 @@
+"""Figures as files: complete, readable, and made without anything global."""
+
+import subprocess
+import sys
+
+import matplotlib.figure
+import pytest
+from PIL import Image
+
+from qatexp.errors import StoreError
+from qatexp.figures import accuracy_by_variant, trade_off, training_curves
+
+ROWS = [{"epoch": 1.0, "loss": 1.5, "lr": 0.1, "val_top1": 60.0}, {"epoch": 2.0, "loss": 0.7}]
+LR = "schedule.qat.lr_scale"
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Every figure that is saved, to look at what it says."""
+    figures = []
+    save = matplotlib.figure.Figure.savefig
+
+    def remember(self, *args, **kwargs):
+        figures.append(self)
+        save(self, *args, **kwargs)
+
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", remember)
+    return figures
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+
+
+def is_image(path):
+    with Image.open(path) as image:
+        image.load()
+        return image.format == "PNG" and min(image.size) > 100
+
+
+def test_training_curves_have_a_column_per_training_with_its_last_values(tmp_path, drawn):
+    path = tmp_path / "curves.png"
+    training_curves({"fp32": ROWS, "control": [], "qat": ROWS[:1]}, path)
+    assert is_image(path)
+    assert len(drawn[0].axes) == 4
+    assert {"fp32: 2 epochs", "qat: 1 epoch", "0.700", "60.00"} <= set(texts(drawn[0]))
+
+
+def test_training_curves_without_validation_show_the_loss_alone(tmp_path, drawn):
+    training_curves({"fp32": [{"epoch": 1.0, "loss": 1.0, "lr": 0.1}]}, tmp_path / "c.png")
+    assert [axes.get_ylabel() for axes in drawn[0].axes] == ["training loss"]
+
+
+def test_a_training_without_validation_beside_one_with_it_says_so(tmp_path, drawn):
+    training_curves({"fp32": ROWS, "qat": ROWS[1:]}, tmp_path / "c.png")
+    assert "not measured" in texts(drawn[0])
+
+
+def test_training_curves_of_no_training_say_so(tmp_path, drawn):
+    training_curves({"fp32": []}, tmp_path / "c.png")
+    assert texts(drawn[0]) == ["Nothing was trained: 0 epochs"]
+
+
+def test_accuracy_is_written_on_two_bars_per_variant_that_is_there(tmp_path, drawn, make_trial):
+    path = tmp_path / "accuracy.png"
+    accuracy_by_variant(make_trial(qat=None), path)
+    assert is_image(path)
+    assert {"81.05", "81.00", "80.05", "80.00"} <= set(texts(drawn[0]))
+    assert len(drawn[0].axes[0].patches) == 4
+
+
+def test_few_trials_are_all_labelled_in_both_panels(tmp_path, drawn, make_trial):
+    trials = [make_trial(qat=70.0 + 4 * i, size_bytes=90_000 * 2**i, **{LR: i}) for i in range(3)]
+    trade_off(trials, tmp_path / "pareto.png")
+    labels = texts(drawn[0])
+    for i in range(3):
+        assert labels.count(f"lr\N{MULTIPLICATION SIGN}{i}") == 3, "two labels and the legend"
+    assert labels.count("fp32") == 3
+
+
+def test_of_many_trials_only_the_front_is_labelled_and_no_labels_overlap(
+    tmp_path, drawn, make_trial
+):
+    trials = [
+        make_trial(qat=85.0 - 0.1 * i, bits=8 - i % 3, **{LR: 0.1 * i, "seed": i})
+        for i in range(30)
+    ]
+    trade_off(trials, tmp_path / "pareto.png")
+    size, _ = drawn[0].axes
+    labels = [text for text in size.texts if text.get_text()]
+    assert [text.get_text() for text in labels] == [
+        "W8A8 \N{MIDDLE DOT} lr\N{MULTIPLICATION SIGN}0 \N{MIDDLE DOT} seed 0",
+        "fp32",
+    ]
+    boxes = [text.get_window_extent() for text in labels]
+    assert not boxes[0].overlaps(boxes[1])
+
+
+def test_ptq_that_fails_keeps_the_scale_and_is_named_in_the_legend(tmp_path, drawn, make_trial):
+    trade_off([make_trial(ptq=11.4), make_trial(bits=4)], tmp_path / "pareto.png")
+    assert "ptq below the axis, down to 11.40 %" in texts(drawn[0])
+    assert drawn[0].axes[0].get_ylim()[0] > 70.0
+
+
+def test_a_single_run_is_labelled_by_variant_and_has_no_front(tmp_path, drawn, make_trial):
+    path = tmp_path / "pareto.png"
+    trade_off([make_trial()], path)
+    assert is_image(path)
+    found = texts(drawn[0])
+    assert {"ptq", "qat", "fp32"} <= set(found)
+    assert "Pareto front" not in found
+
+
+def test_nothing_to_draw_is_an_error_and_leaves_no_file(tmp_path, make_trial):
+    path = tmp_path / "pareto.png"
+    with pytest.raises(StoreError, match="no trial has finished with a quantized variant"):
+        trade_off([make_trial(qat=None, ptq=None)], path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_figure_replaces_the_old_one_only_when_it_is_complete(tmp_path, monkeypatch, make_trial):
+    path = tmp_path / "accuracy.png"
+    path.write_text("old")
+
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", fail)
+    with pytest.raises(StoreError, match=r"cannot write .*accuracy\.png: No space left on device"):
+        accuracy_by_variant(make_trial(), path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_importing_figures_and_compare_costs_neither_matplotlib_nor_torch():
+    """`qatexp --help` and `qatexp compare` have to start at once; pyplot would be global state."""
+    code = (
+        "import sys, qatexp.figures, qatexp.compare; "
+        "print([m for m in ('matplotlib', 'torch', 'mlflow', 'rich') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"

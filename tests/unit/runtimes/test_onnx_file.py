@@ -1,0 +1,99 @@
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from qatexp.errors import ExportError, StoreError
+from qatexp.runtimes import onnxruntime
+from qatexp.runtimes.onnx_file import write_onnx
+
+
+def test_the_file_is_valid_and_says_how_it_is_called(exported):
+    model = onnx.load(exported)
+    onnx.checker.check_model(model, full_check=True)
+    (image,), (logits,) = model.graph.input, model.graph.output
+    assert (image.name, logits.name) == ("images", "logits")
+    batch, *sizes = image.type.tensor_type.shape.dim
+    assert batch.dim_param == "batch"
+    assert [size.dim_value for size in sizes] == [3, 8, 8]
+    assert [opset.version for opset in model.opset_import if not opset.domain] == [21]
+
+
+def test_the_file_holds_nothing_about_where_it_was_made(exported):
+    """Up to a third of a small file, and paths of the machine that wrote it."""
+    model = onnx.load(exported)
+    graph = model.graph
+    assert model.producer_name == "qatexp"
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        assert not part.doc_string
+        assert not part.metadata_props
+    assert not graph.value_info
+    assert not model.functions
+    assert b"site-packages" not in exported.read_bytes()
+
+
+def test_writing_again_gives_the_same_bytes(network, images, exported, tmp_path):
+    path = tmp_path / "again.onnx"
+    write_onnx(network, images[:2], path, opset=21, dynamic_batch=True)
+    assert path.read_bytes() == exported.read_bytes()
+
+
+def test_a_fixed_batch_is_one_image(network, images, tmp_path):
+    path = tmp_path / "fixed.onnx"
+    write_onnx(network, images, path, opset=21, dynamic_batch=False)
+    (image,) = onnx.load(path).graph.input
+    assert [size.dim_value for size in image.type.tensor_type.shape.dim] == [1, 3, 8, 8]
+    predict = onnxruntime.load(path, threads=1)
+    with torch.no_grad():
+        expected = network(images)
+    # A file of one image takes three, one by one. ONNX Runtime sums in another order than torch.
+    assert torch.allclose(predict(images), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("opset", [21, 23])
+def test_the_opset_is_the_one_asked_for(images, tmp_path, opset):
+    path = tmp_path / "model.onnx"
+    write_onnx(nn.Flatten(), images, path, opset=opset, dynamic_batch=True)
+    assert [item.version for item in onnx.load(path).opset_import if not item.domain] == [opset]
+
+
+class Branching(nn.Module):
+    """What it does depends on what it sees, which no graph can hold."""
+
+    def forward(self, x):
+        return x if x.sum() > 0 else -x
+
+
+def test_a_model_that_cannot_be_exported_is_one_message_and_no_file(images, tmp_path, capfd):
+    with pytest.raises(ExportError) as problem:
+        write_onnx(Branching(), images, tmp_path / "bad.onnx", opset=21, dynamic_batch=True)
+    text = str(problem.value)
+    assert text.startswith("ONNX export to bad.onnx failed: Could not guard on data-dependent")
+    assert "\n" not in text
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_pool_that_does_not_divide_the_image_is_refused_in_words(images, tmp_path):
+    with pytest.raises(ExportError) as problem:
+        write_onnx(
+            nn.AdaptiveAvgPool2d(3), images, tmp_path / "a.onnx", opset=21, dynamic_batch=True
+        )
+    assert str(problem.value) == (
+        "ONNX export to a.onnx failed: adaptive_avg_pool2d to [3, 3] from [8, 8] is not exported: "
+        "the output size has to divide the input size"
+    )
+
+
+def test_a_failure_leaves_the_old_file(images, tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"old")
+    with pytest.raises(ExportError):
+        write_onnx(Branching(), images, path, opset=21, dynamic_batch=True)
+    assert path.read_bytes() == b"old"
+
+
+def test_a_folder_that_is_missing_is_an_error_in_words(images, tmp_path):
+    path = tmp_path / "missing" / "model.onnx"
+    with pytest.raises(StoreError, match=f"^cannot write {path}: No such file or directory$"):
+        write_onnx(nn.Flatten(), images, path, opset=21, dynamic_batch=True)
