@@ -60,16 +60,14 @@ def run(config: ExperimentConfig, folder: Path, *, tracker: RunLog | None = None
     context = _open_context(config, folder, tracker)
     try:
         record = _run_stages(context, record)
-        _finish(record, context, tracker)
     except QatexpError as problem:
         shown = log if config.debug.traceback else traceback_log
         shown.error("%s failed", context.current, exc_info=True)
         record = _failed(context, record, problem)
-        _finish(record, context, tracker)
     except BaseException as problem:
-        _finish(_failed(context, record, problem), context, tracker)
+        _conclude(_failed(context, record, problem), context, tracker)
         raise
-    return record
+    return _conclude(record, context, tracker)
 
 
 def _open_context(config: ExperimentConfig, folder: Path, tracker: RunLog | None) -> Context:
@@ -129,12 +127,22 @@ def write_record(record: Record, folder: Path) -> None:
     write_text(folder / RECORD_FILE, json.dumps(record.to_dict(), indent=2) + "\n")
 
 
-def _finish(record: Record, context: Context, tracker: RunLog | None) -> None:
-    """Write the record first, then the figures, then hand all of it to MLflow."""
+def _conclude(record: Record, context: Context, tracker: RunLog | None) -> Record:
+    """Write the record first; drawing or logging that fails afterwards costs only a warning."""
     write_record(record, context.folder)
-    figures = _draw(record, context)
-    if tracker is None:
-        return
+    try:
+        figures = _draw(record, context)
+        if tracker is not None:
+            _track(record, figures, context, tracker)
+    except QatexpError as problem:
+        log.warning("%s", problem)
+        record = replace(record, warnings=(*record.warnings, str(problem)))
+        write_record(record, context.folder)
+    return record
+
+
+def _track(record: Record, figures: list[Path], context: Context, tracker: RunLog) -> None:
+    """Hand record, figures and models to MLflow, and end the run there."""
     if record.status == "finished":
         tracker.log_dataset(
             name=context.config.dataset.name,

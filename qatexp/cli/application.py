@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from qatexp.cli.console import complain
@@ -22,13 +22,12 @@ def run_application(arguments: Sequence[str]) -> int:
     from qatexp.cli.compose import CONFIG_NAME, VERSION_BASE
     from qatexp.cli.resolvers import register_resolvers
     from qatexp.cli.task import task
-    from qatexp.config.members import register_models
 
     register_resolvers()
-    register_models()
     # `debug` is a group, and Hydra takes no boolean as the name of a member.
     arguments = ["debug='true'" if item == "debug=true" else item for item in arguments]
     options = get_args_parser().parse_args(arguments)
+    _register_models(options)
     if _starts_runs(options):
         try:
             _check(options)
@@ -39,11 +38,25 @@ def run_application(arguments: Sequence[str]) -> int:
     application = hydra.main(
         version_base=VERSION_BASE, config_path=str(CONF), config_name=CONFIG_NAME
     )(task)
+    if not _starts_runs(options):
+        application()
+        return 0
     from qatexp.sweep.session import closing_open_sweep
 
     with closing_open_sweep():
         application()
     return 0
+
+
+def _register_models(options: Namespace) -> None:
+    from qatexp.config.members import TORCHVISION_MODELS, register_models
+
+    names: Collection[str] = TORCHVISION_MODELS
+    if options.help:
+        # Hydra's help copies all registered members a hundred times, which takes seconds.
+        chosen = {item.partition("=")[2] for item in options.overrides}
+        names = chosen.intersection(names)
+    register_models(names)
 
 
 def _starts_runs(options: Namespace) -> bool:

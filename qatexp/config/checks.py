@@ -20,6 +20,10 @@ IMPLEMENTED_BACKENDS = (
     Backend.xnnpack,
     Backend.qnnpack,
 )
+_NEED_ROOT = {
+    f"qatexp.data.sources.{name}"
+    for name in ("cifar10", "cifar100", "fashion_mnist", "imagefolder")
+}
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 
@@ -59,6 +63,11 @@ def _check_files(config: ExperimentConfig) -> None:
                 f"model.checkpoint={checkpoint} and model.pretrained=true exclude each other; "
                 "set one of them."
             )
+    if root is None and config.dataset.target in _NEED_ROOT:
+        raise ConfigError(
+            f"dataset.root is not set, and {config.dataset.name} needs it: the folder that holds "
+            "the images (or, with dataset.download=true, that they are downloaded to)."
+        )
     if root is not None and not config.dataset.download:
         with _readable("dataset.root", root):
             _check_root(root)

@@ -5,6 +5,8 @@ The names are written out because asking torchvision for them costs seconds; a t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 TORCHVISION_MODELS = (
     "alexnet",
     "convnext_base",
@@ -89,15 +91,15 @@ TORCHVISION_MODELS = (
 )
 
 
-def register_models() -> None:
-    """Add every name to Hydra's `model` group; doing it again changes nothing.
+def register_models(names: Iterable[str] = TORCHVISION_MODELS) -> None:
+    """Add the names to Hydra's `model` group; doing it again changes nothing.
 
     A file of the same name in a configuration folder takes precedence over the member added here.
     """
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()
-    for name in TORCHVISION_MODELS:
+    for name in names:
         node = {
             "_target_": f"torchvision.models.{name}",
             "checkpoint": None,

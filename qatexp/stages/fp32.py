@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from qatexp.config.schema import ModelConfig
+from qatexp.config.targets import resolve
+from qatexp.quantization.capture import capture
 from qatexp.stages.context import Context, load_history
 from qatexp.stages.train import (
     build_network,
@@ -28,7 +32,8 @@ def fp32(context: Context) -> nn.Module:
         model, warnings = build_network(context.config, context.data)
         context.warnings.extend(warnings)
         parts = training_parts(context.config, context.data, "fp32")
-        parts["model"] = _model_parts(context.config.model)
+        trusted = context.config.trusted_packages
+        parts["model"] = _model_parts(context.config.model, trusted)
         return _trained(context, "fp32", model, parts)
 
 
@@ -47,6 +52,8 @@ def control(context: Context, baseline: nn.Module) -> nn.Module:
 
 def _trained(context: Context, name: str, model: nn.Module, parts: dict[str, Any]) -> nn.Module:
     def make(folder: Path) -> None:
+        # Hours of training for a model that cannot be quantized would be wasted.
+        capture(model, context.data.example().cpu())
         train_stage(context, name, model.to(context.device), folder)
 
     folder = context.entry(name, parts, make)
@@ -54,15 +61,21 @@ def _trained(context: Context, name: str, model: nn.Module, parts: dict[str, Any
     return restore(model, folder, context.device)
 
 
-def _model_parts(config: ModelConfig) -> dict[str, Any]:
-    """What the initial network depends on: a checkpoint counts by its content."""
-    checkpoint = None
-    if config.checkpoint is not None:
-        with Path(config.checkpoint).expanduser().open("rb") as file:
-            checkpoint = hashlib.file_digest(file, "sha256").hexdigest()
+def _model_parts(config: ModelConfig, trusted: Sequence[str]) -> dict[str, Any]:
+    """What the initial network depends on: checkpoint and source code count by their content."""
+    checkpoint = None if config.checkpoint is None else Path(config.checkpoint).expanduser()
+    target = resolve(config.target, key="model._target_", trusted=trusted)
+    module = inspect.getmodule(target)
+    source = None if module is None else getattr(module, "__file__", None)
     return {
         "target": config.target,
         "options": config.options,
         "pretrained": config.pretrained,
-        "checkpoint": checkpoint,
+        "checkpoint": None if checkpoint is None else _content(checkpoint),
+        "source": None if source is None else _content(Path(source)),
     }
+
+
+def _content(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

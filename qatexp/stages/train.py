@@ -67,6 +67,7 @@ def training_parts(config: ExperimentConfig, data: ImageData, name: str) -> dict
     plan = training_plan(config, name)
     parts: dict[str, Any] = {
         "code": 1,
+        "torch": torch.__version__,
         "seed": config.seed,
         "data": data.fingerprint,
         "augment": [config.dataset.augment.flip, config.dataset.augment.crop_padding],

@@ -12,6 +12,7 @@ from pathlib import Path
 from qatexp.compare import Sweep, collect, print_comparison, write_comparison
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import QatexpError
+from qatexp.records import Record, Variant
 from qatexp.tracking import Store, open_store
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class SweepSession:
         print_comparison(sweep, console)
         console.print(f"Comparison: {self.folder}/compare.md, .csv, pareto.png", soft_wrap=True)
         self._close(sweep, files)
-        return 0 if _all_finished(sweep) else 1
+        return 1 if sweep.others else 0
 
     def abandon(self) -> None:
         """Close the parent run of a sweep that was cut off."""
@@ -57,27 +58,28 @@ class SweepSession:
     def _close(self, sweep: Sweep, files: list[Path]) -> None:
         if self.store is None or self.run_id is None:
             return
-        finished = [record for record in sweep.records if record.status == "finished"]
         metrics = {
-            "trials": float(len(sweep.records)),
-            "failed": float(len(sweep.records) - len(finished)),
+            "trials": float(len(sweep.trials)),
+            "failed": float(len(sweep.others)),
             "seconds": time.monotonic() - self.started,
         }
-        best = [r.variants["qat"].deployed_top1 for r in finished if "qat" in r.variants]
+        best = [
+            variant.deployed_top1 for _, record in sweep.finished if (variant := _ships(record))
+        ]
         if best:
             metrics["best_deployed_top1"] = max(best)
-        note = (self.folder / "compare.md").read_text(encoding="utf-8")
         self.store.finish_sweep(
             self.run_id,
-            status="FINISHED" if _all_finished(sweep) else "FAILED",
+            status="FAILED" if sweep.others else "FINISHED",
             metrics=metrics,
-            note=note,
+            note=(self.folder / "compare.md").read_text(encoding="utf-8"),
             artifacts=files,
         )
 
 
-def _all_finished(sweep: Sweep) -> bool:
-    return bool(sweep.records) and all(record.status == "finished" for record in sweep.records)
+def _ships(record: Record) -> Variant | None:
+    """What a trial is there to deploy: its qat variant, or ptq where it has none."""
+    return record.variants.get("qat", record.variants.get("ptq"))
 
 
 def open_sweep(config: ExperimentConfig, folder: Path) -> SweepSession:

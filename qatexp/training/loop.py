@@ -99,7 +99,7 @@ def train_(
     optimizer = build_optimizer(plan, model, undecayed=undecayed, trusted=trusted)
     wrapped, optimizer = fabric.setup(model, optimizer)
     history: list[EpochLog] = []
-    best: tuple[float, dict[str, Tensor]] | None = None
+    best = _Best()
     with reporter(name, steps=job.total, quiet=fabric.global_rank > 0) as report:
         for epoch in range(1, plan.epochs + 1):
             started = time.perf_counter()
@@ -109,11 +109,9 @@ def train_(
             if on_epoch is not None and fabric.global_rank == 0:
                 on_epoch(history[-1])
             report.epoch(_line(name, history[-1], plan.epochs, time.perf_counter() - started))
-            improves = val is not None and (best is None or val.top1 > best[0])
-            if val is not None and improves and plan.select is Select.best:
-                best = val.top1, copy.deepcopy(model.state_dict())
-    if best is not None:
-        model.load_state_dict(best[1])
+            if val is not None and plan.select is Select.best:
+                best.offer(val.top1, model)
+    best.restore_(model)
     model.eval()
     return history
 
@@ -134,6 +132,22 @@ class _Job:
     @property
     def total(self) -> int:
         return max(self.plan.epochs * self.steps, 1)
+
+
+class _Best:
+    """The weights of the first epoch with the highest validation accuracy, if any was offered."""
+
+    def __init__(self) -> None:
+        self.top1 = -math.inf
+        self.state: dict[str, Tensor] | None = None
+
+    def offer(self, top1: float, model: nn.Module) -> None:
+        if top1 > self.top1:
+            self.top1, self.state = top1, copy.deepcopy(model.state_dict())
+
+    def restore_(self, model: nn.Module) -> None:
+        if self.state is not None:
+            model.load_state_dict(self.state)
 
 
 def _steps(plan: TrainPlan, data: TrainingData) -> int:

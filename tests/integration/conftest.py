@@ -37,7 +37,7 @@ class Outcome:
 def qatexp(home: Path, *arguments: str, timeout: float = 300, **environment: str) -> Outcome:
     """Run the installed command in a folder, as a user would."""
     command = [str(Path(sys.executable).with_name("qatexp")), *arguments]
-    result = subprocess.run(
+    result = subprocess.run(  # noqa: PLW1510 the code is what the tests look at
         command,
         cwd=home,
         env={**os.environ, **environment},

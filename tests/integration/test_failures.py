@@ -109,16 +109,14 @@ def test_a_corrupt_checkpoint(tmp_path):
 @pytest.mark.parametrize(
     ("name", "stage", "message"),
     [
-        ("Branches", "ptq", "torch.export cannot capture Branches"),
+        ("Branches", "fp32", "torch.export cannot capture Branches"),
         ("WrongShape", "fp32", "does not take images of shape (1, 8, 8)"),
     ],
 )
 def test_a_model_that_cannot_be_used(tmp_path, monkeypatch, name, stage, message):
     (tmp_path / "bad_models.py").write_text(MODELS)
     monkeypatch.syspath_prepend(tmp_path)
-    error = failed(
-        tmp_path, f"model._target_=bad_models.{name}", "trusted_packages=[bad_models]"
-    )
+    error = failed(tmp_path, f"model._target_=bad_models.{name}", "trusted_packages=[bad_models]")
     assert message in error["message"]
     assert error["stage"].endswith(stage)
 
