@@ -1,0 +1,43 @@
+"""What the README shows is run: its "bring your own" example, as it stands there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import qatexp
+
+pytestmark = pytest.mark.slow
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def block(language: str, containing: str) -> str:
+    blocks = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    (found,) = (text for text in blocks if containing in text)
+    return found
+
+
+def test_bring_your_own_model_and_data(tmp_path):
+    (tmp_path / "my_package.py").write_text(block("python", "def build_net"))
+    command = block("console", "my_package.build_net").replace("\\\n", " ").split()
+    assert command[:2] == ["$", "qatexp"]
+    outcome = qatexp(tmp_path, *command[2:], "debug=fast", "measure.rounds=3")
+    assert outcome.code == 0, outcome.err
+    record = outcome.record()
+    assert record.name == "build_net-my_data"
+    assert record.params["model.width"] == 24
+    assert record.variants["qat"].macs_int_share == 1.0
+
+
+def test_every_override_in_the_readme_is_known(tmp_path):
+    commands = re.findall(r"^\$ qatexp ((?!compare|ui).*(?:\\\n.*)*)", README, re.MULTILINE)
+    assert len(commands) >= 6
+    for text in commands:
+        arguments = [word for word in text.replace("\\\n", " ").split() if "#" not in word]
+        replaced = [
+            word for word in arguments if not re.match(r"(dataset\.root|model\.checkpoint)=", word)
+        ]
+        outcome = qatexp(tmp_path, *replaced, "--cfg", "job")
+        assert outcome.code == 0, (text, outcome.err)
