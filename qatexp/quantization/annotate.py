@@ -32,6 +32,7 @@ from qatexp.quantization.graph_ops import (
     UNARY_FLOAT,
     WEIGHTED,
     clip_max,
+    counts_other_windows,
     is_batch_norm,
     is_non_negative,
     is_op,
@@ -80,6 +81,11 @@ class IntegerQuantizer(Quantizer):  # type: ignore[misc]
         for node in model.graph.nodes:
             if is_op(node, WEIGHTED) and node not in bits:
                 self.plan.skipped.append(layer_name(node))
+            if counts_other_windows(node):
+                self._warn(
+                    f"{layer_name(node)} is an average pool with ceil_mode, for which ONNX "
+                    "Runtime's integer kernel gives other values at the border"
+                )
         for node, layer in bits.items():
             self._annotate_weight(node, layer.weight_bits)
         for node in self._quantized_tensors(model, set(bits)):
@@ -121,10 +127,15 @@ class IntegerQuantizer(Quantizer):  # type: ignore[misc]
                 continue
             wanted |= dict.fromkeys(_fusion_end(source(item)) for item in inputs)
             wanted[_fusion_end(node)] = None
-        skipped = {_fusion_end(n) for n in model.graph.nodes if is_op(n, WEIGHTED)} - {
-            _fusion_end(n) for n in layers
-        }
-        return {n: None for n in model.graph.nodes if n in wanted and n not in skipped}
+        ends = [_fusion_end(n) for n in model.graph.nodes if is_op(n, WEIGHTED) and n not in layers]
+        for end in ends:
+            if end in wanted:
+                self._warn(
+                    f"the output of the skipped layer {layer_name(end)} stays in float, and so do "
+                    "the operators that read it (between integers, ONNX Runtime would quantize "
+                    "the layer by itself)"
+                )
+        return {n: None for n in model.graph.nodes if n in wanted and n not in ends}
 
     def _activation_spec(self, node: fx.Node, layers: dict[fx.Node, LayerBits]) -> ActivationSpec:
         demands = {
@@ -143,11 +154,13 @@ class IntegerQuantizer(Quantizer):  # type: ignore[misc]
         )
 
     def _warn_mixed(self, node: fx.Node, demands: dict[int, str], bits: int) -> None:
-        message = (
+        self._warn(
             f"the output of {layer_name(node)} feeds layers with activations of "
             f"{' and '.join(f'{b} bits ({name})' for b, name in sorted(demands.items()))}; "
             f"one tensor has one grid: {bits} bits are used"
         )
+
+    def _warn(self, message: str) -> None:
         self.plan.warnings.append(message)
         log.warning(message)
 

@@ -55,8 +55,10 @@ class _Statistics:
 
     def observe_histogram_(self, x: Tensor) -> None:
         if self.high > self.low:
-            counts = torch.histc(x.float(), bins=BINS, min=self.low, max=self.high)
-            self.counts += counts.double().cpu()
+            # histc counts in float32, which stops at 2^24 per bin.
+            for part in x.detach().float().flatten().split(2**24):
+                counts = torch.histc(part, bins=BINS, min=self.low, max=self.high)
+                self.counts += counts.double().cpu()
 
     def centres(self) -> Tensor:
         width = (self.high - self.low) / BINS
@@ -210,6 +212,8 @@ def _kl_divergence(values: Tensor, rounded: Tensor, counts: Tensor) -> float:
     over the non-empty bins that share it.
     """
     inside = (values >= rounded[0]) & (values <= rounded[-1])
+    if not inside.any():
+        return float("inf")
     first, last = (int(index) for index in inside.nonzero().flatten()[[0, -1]])
     kept = counts * inside
     reference = kept.clone()

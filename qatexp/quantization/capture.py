@@ -17,25 +17,11 @@ from torch import Tensor, fx, nn
 
 from qatexp.errors import ModelError
 from qatexp.quantization.bias import BiasGrid, round_to_grid
+from qatexp.quantization.in_place import remove_in_place_
 
 aten = torch.ops.aten
 
-_OUT_OF_PLACE = {
-    aten.add_.Tensor: aten.add.Tensor,
-    aten.mul_.Tensor: aten.mul.Tensor,
-    aten.relu_.default: aten.relu.default,
-    aten.hardtanh_.default: aten.hardtanh.default,
-    aten.hardswish_.default: aten.hardswish.default,
-    aten.hardsigmoid_.default: aten.hardsigmoid.default,
-    aten.silu_.default: aten.silu.default,
-    aten.sigmoid_.default: aten.sigmoid.default,
-    aten.leaky_relu_.default: aten.leaky_relu.default,
-    aten.elu_.default: aten.elu.default,
-    aten.clamp_.default: aten.clamp.default,
-}
-"""In-place operators overwrite tensors that a fake quantizer saved for its backward pass."""
-
-_DROPOUT = {aten.dropout.default, aten.dropout_.default, aten.feature_dropout.default}
+_DROPOUT = {aten.dropout.default, aten.feature_dropout.default}
 _GLOBAL_MEAN_DIMS = ([2, 3], [-1, -2], [-2, -1], [3, 2])
 
 
@@ -101,7 +87,8 @@ def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
         example: normalized images (N, C, H, W) with N >= 2; the batch stays dynamic.
 
     Raises:
-        ModelError: `torch.export` cannot capture the model.
+        ModelError: `torch.export` cannot capture the model, an in-place operator cannot be
+            replaced, or a batch norm has no running statistics or no momentum.
     """
     model = copy.deepcopy(model).eval()
     try:
@@ -118,8 +105,9 @@ def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
     # A fresh GraphModule: the exported one refuses train() and eval().
     graph_module = fx.GraphModule(exported, exported.graph)
     _remove_guards_(graph_module)
+    remove_in_place_(graph_module.graph)
     graph_module.graph.eliminate_dead_code()  # num_batches_tracked, which no module keeps
-    _restore_batch_norm_(graph_module)
+    _restore_batch_norm_(graph_module, model)
     _restore_dropout_(graph_module)
     _canonicalize_(graph_module)
     graph_module.graph.eliminate_dead_code()
@@ -137,14 +125,26 @@ def _remove_guards_(graph_module: fx.GraphModule) -> None:
             graph_module.graph.erase_node(node)
 
 
-def _restore_batch_norm_(graph_module: fx.GraphModule) -> None:
+def _restore_batch_norm_(graph_module: fx.GraphModule, model: nn.Module) -> None:
     """Replace batch-norm operators by modules of the original name, sharing their parameters."""
     graph = graph_module.graph
     for node in list(graph.nodes):
         if node.op != "call_function" or node.target is not aten.batch_norm.default:
             continue
         x, weight, bias, mean, var, _training, momentum, eps = node.args[:8]
+        if mean is None:
+            raise ModelError(
+                f"batch norm {_layer_of(node)} has no running statistics, so it cannot be folded: "
+                "build the model with track_running_stats=True (without, its answer for one image "
+                "depends on the others of the batch)."
+            )
         path = str(mean.target).rpartition(".")[0]
+        if getattr(model.get_submodule(path), "momentum", momentum) is None:
+            # The export writes 0, with which the statistics would never move.
+            raise ModelError(
+                f"batch norm {path} has momentum=None (a cumulative average), which is not "
+                "supported: give it a momentum, 0.1 as a rule."
+            )
         if not isinstance(graph_module.get_submodule(path), BatchNorm):
             module = BatchNorm(eps=float(eps), momentum=float(momentum))
             module.running_mean, module.running_var = _buffers(graph_module, mean, var, module)
@@ -152,6 +152,11 @@ def _restore_batch_norm_(graph_module: fx.GraphModule) -> None:
             module.bias = None if bias is None else _fetch(graph_module, bias)
             graph_module.set_submodule(path, module)
         _replace_by_module_(node, graph, path, x)
+
+
+def _layer_of(node: fx.Node) -> str:
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    return str(stack[-1][0]) if stack else node.name
 
 
 def _buffers(
@@ -189,9 +194,7 @@ def _canonicalize_(graph_module: fx.GraphModule) -> None:
     for node in list(graph_module.graph.nodes):
         if node.op != "call_function":
             continue
-        if node.target in _OUT_OF_PLACE:
-            node.target = _OUT_OF_PLACE[node.target]
-        elif node.target in (operator.add, operator.iadd) and _all_tensors(node):
+        if node.target in (operator.add, operator.iadd) and _all_tensors(node):
             node.target = aten.add.Tensor
         elif node.target is aten.mean.dim and list(node.args[1]) in _GLOBAL_MEAN_DIMS:
             _mean_to_pool_(graph_module.graph, node)

@@ -42,7 +42,7 @@ class FoldReport:
 
 
 def fold_into_weights_(graph_module: fx.GraphModule) -> None:
-    """Fold batch norm into float weights, before any quantizer is there (per-tensor weights)."""
+    """Fold batch norm into float weights: before quantizers are there, or where there are none."""
     for node in list(graph_module.graph.nodes):
         layer = _folding_layer(node)
         if layer is None:
@@ -71,6 +71,7 @@ def fold_(graph_module: fx.GraphModule) -> FoldReport:
             batch_norm = following_batch_norm(node)
             _fold_layer_(graph_module, node, batch_norm)
             folded += batch_norm is not None
+    fold_into_weights_(graph_module)  # those of layers that are not quantized
     for node in list(graph_module.graph.nodes):
         if is_batch_norm(node):
             unfolded.append(layer_name(node))
@@ -161,7 +162,7 @@ def _to_affine_(graph_module: fx.GraphModule, node: fx.Node) -> None:
     x = node.args[0]
     assert isinstance(x, fx.Node)
     factor, shift = _affine(node)
-    shape = (1, -1, *[1] * (x.meta["val"].dim() - 2))
+    shape = (1, -1, *[1] * (node.meta["val"].dim() - 2))
     names = f"{node.name}_factor", f"{node.name}_shift"
     for name, value in zip(names, (factor, shift), strict=True):
         graph_module.register_buffer(name, value.float().view(shape))

@@ -68,6 +68,11 @@ def is_op(node: fx.Node, operators: AbstractSet[Any]) -> bool:
     return node.op == "call_function" and node.target in operators
 
 
+def counts_other_windows(node: fx.Node) -> bool:
+    """Whether the node is an average pool whose last windows hang over the border."""
+    return node.target is aten.avg_pool2d.default and bool((*node.args, *[None] * 7)[4])
+
+
 def module_of(node: fx.Node) -> nn.Module | None:
     """The module that a node calls, None where it calls none."""
     if node.op != "call_module":
@@ -151,6 +156,9 @@ def is_non_negative(node: fx.Node) -> bool:
         return True
     if is_op(node, INTEGER):
         inputs = tensor_inputs(node)
+        alpha = node.kwargs.get("alpha", 1)  # of an addition; a subtraction has -1
+        if not isinstance(alpha, int | float) or alpha < 0:
+            return False
         arity = 2 if node.target in (aten.add.Tensor, aten.mul.Tensor) else 1
         return len(inputs) >= arity and all(is_non_negative(n) for n in inputs)
     return False

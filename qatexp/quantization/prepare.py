@@ -7,6 +7,7 @@ conv-BN rewrite (which resets eps and momentum, and divides by gamma).
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -28,7 +29,7 @@ from qatexp.quantization.fold import (
     input_quantizer_of,
     weight_quantizer_of,
 )
-from qatexp.quantization.graph_ops import WEIGHTED, clip_max, is_op, module_of
+from qatexp.quantization.graph_ops import WEIGHTED, clip_max, is_batch_norm, is_op, module_of
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,26 @@ def prepare(model: nn.Module, example: Tensor, qconfig: QConfig) -> PreparedMode
             f"{type(model).__name__} has no conv or linear layer that is quantized; "
             "check qconfig.layers."
         )
+    _refuse_shared_layers(graph_module)
     prepared = _insert_fake_quantizers(graph_module)
     _absorb_clips_(prepared)
     _round_biases_(prepared)
     return PreparedModel(prepared.to(example.device), quantizer.plan)
+
+
+def _refuse_shared_layers(graph_module: fx.GraphModule) -> None:
+    """Two uses of one weight or batch norm have two inputs, and so two grids for one bias."""
+    used = Counter(
+        str(node.args[1]) if is_op(node, WEIGHTED) else str(node.target)
+        for node in graph_module.graph.nodes
+        if is_op(node, WEIGHTED) or is_batch_norm(node)
+    )
+    shared = [name for name, count in used.items() if count > 1]
+    if shared:
+        raise QuantizationError(
+            f"layers that are called more than once cannot be quantized: {', '.join(shared)}; "
+            "give each call a layer of its own (copy.deepcopy), with the same weights at the start."
+        )
 
 
 def _insert_fake_quantizers(graph_module: fx.GraphModule) -> fx.GraphModule:

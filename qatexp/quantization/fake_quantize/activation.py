@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchao.quantization.pt2e.fake_quantize import FakeQuantizeBase
 
-from qatexp.quantization.fake_quantize.rounding import MIN_SCALE, RoundActivation
+from qatexp.quantization.fake_quantize.rounding import MIN_SCALE, RoundActivation, limit_step_
 
 
 class ActivationFakeQuantize(FakeQuantizeBase):  # type: ignore[misc]
@@ -98,16 +98,22 @@ class LsqActivation(ActivationFakeQuantize):
 
     def _register_scale(self) -> None:
         self.scale = nn.Parameter(torch.ones(1))
+        self.previous_scale: Tensor
+        self.register_buffer("previous_scale", torch.ones(1))
 
     def update_(self, _x: Tensor) -> None:
-        """Keep the learned scale positive, and below the bound of a ReLU6 it stands for.
+        """Limit the optimizer's last step, and stay below the bound of an absorbed ReLU6.
 
-        In evaluation too: the last step of the optimizer may have left it anywhere.
+        In evaluation too: the last step may have left the scale anywhere.
         """
         above = self.quant_max - int(self.zero_point)
-        limit = None if self.clip is None else self.clip[1] / above
-        with torch.no_grad():
-            self.scale.clamp_(MIN_SCALE, limit)
+        upper = None if self.clip is None else self.clip[1] / above
+        limit_step_(self.scale, self.previous_scale, upper=upper)
+
+    def set_range_(self, low: float, high: float) -> None:
+        """Set scale and zero point; the next step of training starts from here."""
+        super().set_range_(low, high)
+        self.previous_scale.copy_(self.scale.detach())
 
 
 class MinMaxEmaActivation(ActivationFakeQuantize):

@@ -7,6 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+MAX_SCALE_STEP = 0.05
+"""Largest relative change of a learned scale in one step of the optimizer.
+
+An optimizer knows no scale's size: one step could carry a small one past zero, from where it does
+not come back, and the layer is dead.
+"""
+
 MIN_SCALE = 1e-8
 """Smallest scale, so that a constant-zero tensor does not divide by zero."""
 
@@ -56,14 +63,14 @@ class RoundWeight(torch.autograd.Function):
         steps = scale.view(-1, *[1] * (weight.dim() - 1))
         scaled = weight * (1.0 / steps)
         codes = scaled.round().clamp_(-quant_max, quant_max)
-        ctx.save_for_backward(scaled, codes)
+        ctx.save_for_backward(scaled, codes, scale)
         ctx.quant_max, ctx.grad_factor, ctx.scale_shape = quant_max, grad_factor, scale.shape
         return codes * steps
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Straight through inside the range; the scale's gradient summed per channel."""
-        scaled, codes = ctx.saved_tensors
+        scaled, codes, scale = ctx.saved_tensors
         inside = (scaled.abs() <= ctx.quant_max).to(grad.dtype)
         grad_weight = grad * inside
         if not ctx.needs_input_grad[1]:
@@ -72,4 +79,24 @@ class RoundWeight(torch.autograd.Function):
         per_channel = per_value.flatten(1).sum(1)
         if ctx.scale_shape[0] == 1:
             per_channel = per_channel.sum().view(1)
+        # Filters of nearly zero weights under a batch norm have huge gradients: the output does not
+        # depend on their size. Their scales would explode within a few steps; relative to the
+        # tensor's typical scale their gradient is as mild as the others'.
+        squares = scale.detach().square()
+        per_channel = per_channel * (squares / squares.mean()).clamp(max=1.0)
         return grad_weight, per_channel * ctx.grad_factor, None, None
+
+
+def limit_step_(scale: Tensor, previous: Tensor, *, upper: float | None = None) -> None:
+    """Bring a learned scale back within `MAX_SCALE_STEP` of its value before the last step.
+
+    Args:
+        scale: positive afterwards.
+        previous: the scale before; takes the new value.
+        upper: largest scale allowed, None for any.
+    """
+    with torch.no_grad():
+        bounded = torch.minimum(scale, previous * (1.0 + MAX_SCALE_STEP))
+        bounded = torch.maximum(bounded, previous * (1.0 - MAX_SCALE_STEP))
+        scale.copy_(bounded.clamp(MIN_SCALE, upper))
+        previous.copy_(scale)

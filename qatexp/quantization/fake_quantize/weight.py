@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchao.quantization.pt2e.fake_quantize import FakeQuantizeBase
 
-from qatexp.quantization.fake_quantize.rounding import MIN_SCALE, RoundWeight
+from qatexp.quantization.fake_quantize.rounding import MIN_SCALE, RoundWeight, limit_step_
 
 
 class WeightFakeQuantize(FakeQuantizeBase):  # type: ignore[misc]
@@ -92,11 +92,17 @@ class LsqWeight(WeightFakeQuantize):
 
     def _register_scale(self, count: int) -> None:
         self.scale = nn.Parameter(torch.ones(count))
+        self.previous_scale: Tensor
+        self.register_buffer("previous_scale", torch.ones(count))
 
     def update_(self, _weight: Tensor) -> None:
-        """Keep the learned scales positive, whatever the optimizer's last step did."""
-        with torch.no_grad():
-            self.scale.clamp_(min=MIN_SCALE)
+        """Limit what the optimizer's last step did to the scales."""
+        limit_step_(self.scale, self.previous_scale)
+
+    def set_scale_(self, scale: Tensor) -> None:
+        """Set all scales; the next step of training starts from here."""
+        super().set_scale_(scale)
+        self.previous_scale.copy_(self.scale.detach())
 
 
 class AbsMaxWeight(WeightFakeQuantize):

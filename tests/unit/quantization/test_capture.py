@@ -94,3 +94,71 @@ def test_a_model_with_data_dependent_control_flow_is_refused(images):
 
     with pytest.raises(ModelError, match=r"torch\.export cannot capture Branches: "):
         capture(Branches(), images)
+
+
+class Steps(nn.Module):
+    """Many in-place operators on values that nothing else reads."""
+
+    def forward(self, x):
+        y = x * 2
+        y -= 0.5
+        y /= 3.0
+        y.pow_(2).clamp_min_(0.01).sqrt_()
+        y.masked_fill_(x > 1, 0.25)
+        return y.sub_(y.mean([2, 3], keepdim=True)).transpose_(2, 3)
+
+
+def test_every_in_place_operator_is_replaced(images):
+    graph_module = capture(Steps(), images)
+    targets = [node.target for node in graph_module.graph.nodes if node.op == "call_function"]
+    assert not [target for target in targets if target._schema.is_mutable]
+    torch.testing.assert_close(graph_module(images), Steps()(images))
+
+
+class PartOf(nn.Module):
+    def forward(self, x):
+        y = x * 2
+        y[:, 0] = 1.0
+        return y
+
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls.add_(1)
+        return x * 2
+
+
+@pytest.mark.parametrize(
+    ("model", "text"),
+    [
+        pytest.param(PartOf(), r"aten\.fill_\.Tensor.* changes memory that", id="a view"),
+        pytest.param(Counting(), r"aten\.add_\.Tensor.* changes calls, which", id="a buffer"),
+    ],
+)
+def test_an_in_place_operator_that_cannot_be_replaced_is_refused(images, model, text):
+    """Replaced blindly, the graph would compute something else than the model."""
+    with pytest.raises(ModelError, match=rf"^the in-place operator {text}"):
+        capture(model, images)
+
+
+def test_batch_norm_without_running_statistics_is_refused(images):
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False))
+    with pytest.raises(ModelError, match=r"^batch norm 1 has no running statistics, so it cannot"):
+        capture(model, images)
+
+
+def test_batch_norm_with_a_cumulative_average_is_refused(images):
+    """Its momentum is exported as 0: the statistics would never move."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, momentum=None))
+    with pytest.raises(ModelError, match=r"^batch norm 1 has momentum=None \(a cumulative"):
+        capture(model, images)
+
+
+def test_dropout_of_whole_channels_in_place_is_kept(images):
+    graph_module = capture(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Dropout2d(0.2, True)), images)
+    (dropout,) = (m for m in graph_module.modules() if isinstance(m, nn.Dropout2d))
+    assert dropout.p == 0.2

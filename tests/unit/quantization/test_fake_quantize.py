@@ -79,7 +79,7 @@ def test_gradient_comes_in_the_memory_format_of_the_input():
 def test_weight_gradients_are_those_of_the_lsq_paper():
     quantizer = weight(bits=4, channels=6)
     w = nn.Parameter(torch.randn(6, 3, 3, 3))
-    quantizer.set_scale_(quantizer.absmax_scale(w) * 0.6)
+    quantizer.set_scale_(torch.full((6,), 0.3))  # equal: none is milder than the others
     upstream = torch.randn_like(w)
     quantizer(w).backward(upstream)
     scale = quantizer.scale.detach().view(-1, 1, 1, 1)
@@ -108,16 +108,35 @@ def test_disabled_quantizer_still_clips_for_the_relu6_it_replaced():
 def test_learned_scale_never_passes_the_bound_of_a_relu6():
     quantizer = activation(bits=8)
     quantizer.clip = (0.0, 6.0)
-    quantizer.scale.data.fill_(1.0)
+    quantizer.set_range_(0.0, 100.0)
     out = quantizer.train()(torch.full((1, 4), 100.0))
     torch.testing.assert_close(out.max(), torch.tensor(6.0))
 
 
-def test_learned_scale_never_goes_negative():
+@pytest.mark.parametrize("target", [-0.5, 1e6], ids=["past zero", "far up"])
+def test_one_step_changes_a_learned_scale_by_a_few_per_cent_at_most(target):
+    """A step that knows no scale's size killed 23 of 104 activations of a MobileNetV3."""
     quantizer = activation()
-    quantizer.scale.data.fill_(-0.5)
+    quantizer.set_range_(0.0, 1.5)
+    before = float(quantizer.scale.detach())
+    quantizer.scale.data.fill_(target)
     quantizer.train()(torch.randn(2, 4))
-    assert float(quantizer.scale.detach()) > 0
+    after = float(quantizer.scale.detach())
+    assert after == pytest.approx(before * (0.95 if target < 0 else 1.05))
+    assert float(quantizer.eval()(torch.randn(2, 4)).abs().max().detach()) <= after * 15
+
+
+def test_scales_of_dead_filters_learn_no_faster_than_the_others():
+    """Their gradient grows as the weights shrink; undamped they grew 3500-fold in 60 steps."""
+    quantizer = weight(bits=8, channels=6)
+    w = torch.randn(6, 3, 3, 3)
+    w[0] *= 1e-4
+    w.requires_grad_()
+    quantizer.set_scale_(quantizer.absmax_scale(w))
+    normalized = nn.functional.batch_norm(quantizer(w).flatten(1).T, None, None, training=True)
+    (normalized * torch.randn(27, 6)).sum().backward()
+    relative = (quantizer.scale.grad / quantizer.scale.detach()).abs()
+    assert float(relative[0]) < 10 * float(relative[1:].median())
 
 
 def test_moving_average_follows_training_batches_until_frozen():

@@ -324,6 +324,91 @@ def test_layer_rules_override_bits_and_skip(odd_net, images):
     assert plan.skipped == ["grouped"]
 
 
+def test_a_skipped_layer_stays_in_float_and_says_what_else_does(odd_net, images, tmp_path):
+    """Between quantized tensors, ONNX Runtime would quantize a skipped layer by itself."""
+    config = qconfig(layers=[LayerRule(match="grouped", skip=True)])
+    plan = prepare(odd_net, images, config).plan
+    assert "skipped layer" in plan.warnings[0]
+    path = tmp_path / "model.onnx"
+    expected = exported(odd_net, images, config, path)
+    description = onnxruntime.describe(path, images[:1])
+    assert description.ops_int["QLinearConv"] == 2
+    assert sum("Conv" in name for name in description.ops_float) == 1
+    output = onnxruntime.load(path, threads=1, optimize=False)(images)
+    assert float(((output - expected).abs() > 1e-4).float().mean()) <= 0.05
+
+
+class Small(nn.Module):
+    """A convolution, then whatever a test wants to know about, then a linear layer."""
+
+    def __init__(self, middle) -> None:
+        super().__init__()
+        self.conv, self.other = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+        self.fc = nn.Linear(4, 5)
+        self.middle = middle
+
+    def forward(self, x):
+        x = self.middle(torch.relu(self.conv(x)), torch.relu(self.other(x)))
+        return self.fc(x.mean([2, 3]))
+
+
+def test_a_difference_of_positive_tensors_is_not_taken_for_positive(images):
+    model = Small(lambda a, b: torch.sub(a, b)).eval()
+    graph_module = prepare(model, images, qconfig()).graph_module
+    calibrate_(graph_module, lambda: iter([images]), CalibrationConfig())
+    with torch.no_grad():
+        gap = (graph_module(images) - model(images)).abs().max()
+        assert float(gap) < 0.05 * float(model(images).abs().max())
+
+
+def test_average_pools_are_deployed_as_they_were_trained(images, tmp_path):
+    model = Small(lambda a, b: nn.functional.avg_pool2d(a + b, 3, 2)).eval()
+    path = tmp_path / "model.onnx"
+    expected = exported(model, images, qconfig(), path)
+    gap = (onnxruntime.load(path, threads=1)(images) - expected).abs().max()
+    assert float(gap) < 0.05 * float(expected.abs().max())
+
+
+def test_average_pools_with_ceil_mode_are_warned_about(images):
+    """ONNX Runtime's integer kernel counts other windows than PyTorch there."""
+    model = Small(lambda a, b: nn.functional.avg_pool2d(a + b, 3, 2, ceil_mode=True)).eval()
+    (warning,) = prepare(model, images, qconfig()).plan.warnings
+    assert "average pool with ceil_mode" in warning
+
+
+def test_a_layer_that_is_called_twice_is_refused(images):
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 3)
+
+        def forward(self, x):
+            return self.conv(self.conv(x)).flatten(1)
+
+    with pytest.raises(QuantizationError, match="called more than once"):
+        prepare(Twice().eval(), images, qconfig())
+
+
+def test_batch_norm_behind_a_quantized_tensor_becomes_an_affine(images):
+    """DenseNet's order: the batch norm follows a concatenation or another quantized tensor."""
+
+    class Behind(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.bn = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+            self.second, self.fc = nn.Conv2d(4, 4, 3), nn.Linear(4, 5)
+
+        def forward(self, x):
+            x = self.first(x)
+            x = x + self.second(nn.functional.pad(torch.relu(self.bn(x)), (1, 1, 1, 1)))
+            return self.fc(x.mean([2, 3]))
+
+    folded, report = fold(trained(Behind().eval(), images, qconfig()))
+    assert report.unfolded == ("bn",)
+    with torch.no_grad():
+        assert torch.equal(convert(folded)(images), folded(images))
+
+
 def test_a_pattern_that_matches_nothing_lists_close_names(odd_net, images):
     rules = [LayerRule(match="depthwize", weight_bits=4)]
     with pytest.raises(QuantizationError, match=r"'depthwize' matches no conv.*depthwise"):
