@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from qatexp.config.parse import flat_params, plain_config
 from qatexp.config.schema import ExperimentConfig
@@ -128,21 +129,48 @@ def write_record(record: Record, folder: Path) -> None:
 
 
 def _conclude(record: Record, context: Context, tracker: RunLog | None) -> Record:
-    """Write the record first; drawing or logging that fails afterwards costs only a warning."""
+    """Write the record first; drawing or logging that fails afterwards costs only a warning.
+
+    Whatever fails, the MLflow run ends with the record's own status, figures and error.
+    """
     write_record(record, context.folder)
     try:
         figures = _draw(record, context)
         if tracker is not None:
             _track(record, figures, context, tracker)
     except QatexpError as problem:
-        log.warning("%s", problem)
-        record = replace(record, warnings=(*record.warnings, str(problem)))
-        write_record(record, context.folder)
+        record = _warned(record, problem, context)
+    finally:
+        if tracker is not None:
+            record = _finish(record, context, tracker)
     return record
 
 
+def _warned(record: Record, problem: QatexpError, context: Context) -> Record:
+    log.warning("%s", problem)
+    record = replace(record, warnings=(*record.warnings, str(problem)))
+    write_record(record, context.folder)
+    return record
+
+
+def _finish(record: Record, context: Context, tracker: RunLog) -> Record:
+    try:
+        tracker.finish(status=_status(record), metrics=record.metrics(), tags=_tags(record))
+    except QatexpError as problem:
+        return _warned(record, problem, context)
+    return record
+
+
+def _status(record: Record) -> Literal["FINISHED", "FAILED", "KILLED"]:
+    """Name the end of a run as MLflow does: an interrupt or an exit killed it."""
+    if record.status == "finished":
+        return "FINISHED"
+    kind = "" if record.error is None else record.error["kind"]
+    return "KILLED" if kind in (KeyboardInterrupt.__name__, SystemExit.__name__) else "FAILED"
+
+
 def _track(record: Record, figures: list[Path], context: Context, tracker: RunLog) -> None:
-    """Hand record, figures and models to MLflow, and end the run there."""
+    """Hand record, figures and models to MLflow."""
     if record.status == "finished":
         tracker.log_dataset(
             name=context.config.dataset.name,
@@ -154,11 +182,6 @@ def _track(record: Record, figures: list[Path], context: Context, tracker: RunLo
             tracker.log_model(context.folder / variant.file, name=name, input_example=example)
     tracker.log_artifacts([context.folder / RECORD_FILE, context.folder / CONFIG_FILE])
     tracker.log_artifacts(figures, folder="figures")
-    tracker.finish(
-        status="FINISHED" if record.status == "finished" else "FAILED",
-        metrics=record.metrics(),
-        tags=_tags(record),
-    )
 
 
 def _draw(record: Record, context: Context) -> list[Path]:

@@ -42,8 +42,10 @@ def run_application(arguments: Sequence[str]) -> int:
         application()
         return 0
     from qatexp.sweep.session import closing_open_sweep
+    from qatexp.tracking import sigterm_raises
 
-    with closing_open_sweep():
+    # SIGTERM between two trials, too: the sweep's own run has to be closed.
+    with sigterm_raises(), closing_open_sweep():
         application()
     return 0
 

@@ -152,6 +152,12 @@ def _check_normalization(config: ExperimentConfig) -> None:
 
 
 def _check_batch(config: ExperimentConfig) -> None:
+    batch, devices = config.dataset.batch_size, config.trainer.devices
+    if batch % devices != 0:
+        raise ConfigError(
+            f"dataset.batch_size={batch} cannot be divided by trainer.devices={devices}; "
+            f"allowed: multiples of {devices}."
+        )
     sizes = config.measure.batch_sizes
     if not config.export.dynamic_batch and any(size != 1 for size in sizes):
         raise ConfigError(

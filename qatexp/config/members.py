@@ -90,6 +90,13 @@ TORCHVISION_MODELS = (
     "wide_resnet50_2",
 )
 
+_OPTIONS: dict[str, dict[str, bool]] = {
+    # In training they would answer with auxiliary logits beside the logits. With its weights,
+    # torchvision refuses aux_logits=False: googlenet also needs ~model.aux_logits then.
+    "googlenet": {"aux_logits": False, "init_weights": False},
+    "inception_v3": {"aux_logits": False, "init_weights": False},
+}
+
 
 def register_models(names: Iterable[str] = TORCHVISION_MODELS) -> None:
     """Add the names to Hydra's `model` group; doing it again changes nothing.
@@ -104,5 +111,6 @@ def register_models(names: Iterable[str] = TORCHVISION_MODELS) -> None:
             "_target_": f"torchvision.models.{name}",
             "checkpoint": None,
             "pretrained": False,
+            **_OPTIONS.get(name, {}),
         }
         store.store(group="model", name=name, node=node, provider="qatexp")

@@ -11,9 +11,11 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from qatexp.data.fingerprint import combined, listing_digest
 from qatexp.data.samples import Batch, Key, SampleReader, Samples
@@ -47,7 +49,12 @@ def decoded(samples: Samples, *, name: str, folder: Path | None, warn: Warn) -> 
     listing = listing_digest(samples.dataset)
     if folder is None or listing is None:
         return _decode(samples)
-    key = combined(format=FORMAT, listing=listing, geometry=asdict(samples.geometry))
+    key = combined(
+        format=FORMAT,
+        listing=listing,
+        root=_resolved_root(samples.dataset),
+        geometry=asdict(samples.geometry),
+    )
     path = folder / f"{name}-{samples.split}-{key[:32]}.npz"
     kept = _load(path, samples, warn)
     if kept is not None:
@@ -58,6 +65,12 @@ def decoded(samples: Samples, *, name: str, folder: Path | None, warn: Warn) -> 
     except OSError as problem:
         warn(f"decoded images cannot be kept in {folder}, so the next run decodes anew: {problem}")
     return split
+
+
+def _resolved_root(dataset: Dataset[Any]) -> str | None:
+    """Say where a Dataset's files are: two folders may differ in nothing but their pixels."""
+    root = getattr(dataset, "root", None)
+    return str(Path(root).resolve()) if isinstance(root, str | os.PathLike) else None
 
 
 def read_all(samples: Samples) -> Iterator[Batch]:

@@ -19,6 +19,7 @@ class FolderImages(LabelledImages):
     """Images of ``folder/<class>/**``, as (RGB image, index of the class in `classes`).
 
     Attributes:
+        root: the folder.
         classes: names of the class folders, sorted.
         paths: files in the order of the indices.
         targets: the label of each file.
@@ -26,6 +27,7 @@ class FolderImages(LabelledImages):
     """
 
     def __init__(self, folder: Path) -> None:
+        self.root = folder
         self.classes = class_names(folder)
         self.paths: list[str] = []
         self.targets: list[int] = []

@@ -15,6 +15,7 @@ import onnx
 import onnx_ir as ir
 import torch
 from onnxscript import opset21 as op
+from onnxscript.function_libs.torch_lib.ops.nn import aten_avg_pool2d
 from torch import Tensor, nn
 
 from qatexp.errors import ExportError
@@ -74,14 +75,45 @@ def _dequantize_per_channel(  # noqa: PLR0917  ATen's signature, called by posit
     return op.DequantizeLinear(codes, scales, op.CastLike(zero_points, codes), axis=axis)
 
 
-def _global_average_pool(x: Any, output_size: Any) -> Any:
-    """GlobalAveragePool, which has an integer kernel; the exporter's ReduceMean has none."""
-    if list(output_size) != [1, 1]:
+def _adaptive_average_pool(x: Any, output_size: Any) -> Any:
+    """Pools with integer kernels; the exporter's ReduceMean and decompositions have none."""
+    sizes, wanted = list(x.shape)[2:], list(output_size)
+    if wanted == [1, 1]:
+        return op.GlobalAveragePool(x)
+    if wanted == sizes:
+        return op.Identity(x)
+    pairs = list(zip(sizes, wanted, strict=True))
+    if all(a % b == 0 for a, b in pairs):
+        ratio = [a // b for a, b in pairs]
+        return op.AveragePool(x, kernel_shape=ratio, strides=ratio)
+    if all(b % a == 0 for a, b in pairs):
+        # Every window holds one value, as in AlexNet and VGG on small images.
+        scales = np.array([1, 1, *(b / a for a, b in pairs)], np.float32)
+        constant = op.Constant(value=onnx.numpy_helper.from_array(scales))
+        repeat = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        return op.Resize(x, None, constant, mode="nearest", **repeat)
+    raise ExportError(
+        f"adaptive_avg_pool2d to {wanted} from {sizes} is not exported: "
+        "the output size has to divide the input size, or the input size the output size"
+    )
+
+
+def _average_pool(  # noqa: PLR0917  ATen's signature, called by position
+    x: Any,
+    kernel_size: Any,
+    stride: Any = (),
+    padding: Any = (0, 0),
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Any:
+    """The exporter's own translation, which drops the divisor without a word."""
+    if divisor_override is not None:
         raise ExportError(
-            f"adaptive_avg_pool2d to {list(output_size)} from {list(x.shape)[2:]} is not exported: "
-            "the output size has to divide the input size"
+            f"avg_pool2d with divisor_override={divisor_override} is not exported, as ONNX has no "
+            "such pool: multiply the result of a plain avg_pool2d by a constant instead"
         )
-    return op.GlobalAveragePool(x)
+    return aten_avg_pool2d(x, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
 def _scalar(value: float, dtype: int) -> onnx.TensorProto:
@@ -103,7 +135,8 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         decomposed.quantize_per_tensor.default: _quantize,
         decomposed.dequantize_per_tensor.default: _dequantize,
         decomposed.dequantize_per_channel.default: _dequantize_per_channel,
-        torch.ops.aten.adaptive_avg_pool2d.default: _global_average_pool,
+        torch.ops.aten.adaptive_avg_pool2d.default: _adaptive_average_pool,
+        torch.ops.aten.avg_pool2d.default: _average_pool,
     }
 
 

@@ -70,7 +70,8 @@ def load(path: Path, *, threads: int, optimize: bool = True) -> Callable[[Tensor
         optimize: let the runtime fuse; off, it follows the file operator by operator.
 
     Raises:
-        ExportError: the runtime refuses the file.
+        ExportError: the runtime refuses the file. The callable raises it for images that the file
+            does not take.
     """
     session = _session(path, threads=threads, optimize=optimize)
     fixed = session.get_inputs()[0].shape[0]
@@ -79,17 +80,21 @@ def load(path: Path, *, threads: int, optimize: bool = True) -> Callable[[Tensor
         # A file whose batch is fixed takes the images in portions of it.
         size = fixed if isinstance(fixed, int) else len(images)
         portions = torch.split(images.cpu(), size)
-        logits = [session.run(None, {INPUT: portion.numpy()})[0] for portion in portions]
+        logits = [_run(session, {INPUT: portion.numpy()}, path)[0] for portion in portions]
         return torch.from_numpy(np.concatenate(logits) if len(logits) > 1 else logits[0])
 
     return predict
 
 
 def caller(path: Path, images: Tensor, *, threads: int) -> Callable[[], object]:
-    """Open a file as a call without arguments on fixed images, with nothing else to time."""
+    """Open a file as a call without arguments on fixed images, with nothing else to time.
+
+    Raises:
+        ExportError: the runtime refuses the file, or, when called, the images.
+    """
     session = _session(path, threads=threads)
     feed = {INPUT: np.ascontiguousarray(images.cpu().numpy())}
-    return lambda: session.run(None, feed)
+    return lambda: _run(session, feed, path)
 
 
 def describe(path: Path, example: Tensor) -> Description:
@@ -98,6 +103,9 @@ def describe(path: Path, example: Tensor) -> Description:
     Args:
         path: an ONNX file.
         example: one or more images (N, C, H, W).
+
+    Raises:
+        ExportError: the runtime refuses the file, or fails to run it on these images.
     """
     events = _profile(path, example)
     ops_int, ops_float = Counter[str](), Counter[str]()
@@ -145,14 +153,29 @@ def _session(
             disabled_optimizers=skipped or None,
         )
     except Exception as problem:  # the runtime's classes share no public base
-        raise ExportError(f"ONNX Runtime refuses {path.name}: {problem}") from problem
+        raise ExportError(f"ONNX Runtime refuses {path.name}: {_reason(problem)}") from problem
+
+
+def _run(session: Any, feed: dict[str, Any], path: Path) -> list[Any]:
+    try:
+        results: list[Any] = session.run(None, feed)
+    except Exception as problem:  # the runtime's classes share no public base
+        shapes = ", ".join(str(list(value.shape)) for value in feed.values())
+        raise ExportError(
+            f"ONNX Runtime cannot run {path.name} on images {shapes}: {_reason(problem)}"
+        ) from problem
+    return results
+
+
+def _reason(problem: Exception) -> str:
+    return " ".join(str(problem).split()) or type(problem).__name__
 
 
 def _profile(path: Path, example: Tensor) -> list[dict[str, Any]]:
     """Arguments of every executed operator: type, input and output element types and shapes."""
     with tempfile.TemporaryDirectory() as folder:
         session = _session(path, threads=1, profile=Path(folder) / "profile")
-        session.run(None, {INPUT: example.cpu().numpy()})
+        _run(session, {INPUT: example.cpu().numpy()}, path)
         trace = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     return [
         event["args"]

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from safetensors.torch import load_file, save
 from torch import nn
 
@@ -37,7 +36,6 @@ class Context:
     on_epoch: Callable[[str, EpochLog], None]
     data: ImageData = field(init=False)
     device: torch.device = field(init=False)
-    fabric: Fabric = field(init=False)
     seconds: dict[str, float] = field(default_factory=dict)
     cached: dict[str, bool] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from qatexp.stages.code import version_of
 
 _PACKAGES = (
     "qatexp",
@@ -33,7 +34,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     commit, dirty = _git_state()
     return {
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": {name: version_of(name) for name in _PACKAGES},
         "platform": platform.platform(),
         "cpu": _cpu_model(),
         "cpu_flags": _cpu_flags(),
@@ -44,13 +45,6 @@ def environment(device: torch.device) -> dict[str, Any]:
         "git_commit": commit,
         "git_dirty": dirty,
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _cpu_info(key: str) -> str:

@@ -11,10 +11,13 @@ from torch import fx, nn
 from qatexp.config.parse import plain_config
 from qatexp.quantization.convert import convert, fold
 from qatexp.runtimes import onnxruntime
+from qatexp.stages.code import code_of
 from qatexp.stages.context import Context
 from qatexp.store.atomic import atomic_path
 
 ARTIFACTS = "artifacts"
+LIBRARIES = ("torch", "torchao", "onnx", "onnxscript")
+"""Distributions that decide what an exported file looks like."""
 
 
 def export_fp32(context: Context, name: str, model: nn.Module) -> Path:
@@ -41,7 +44,11 @@ def convert_and_export(context: Context, name: str, trained: fx.GraphModule) -> 
 def _exported(context: Context, name: str, model: Callable[[], nn.Module]) -> Path:
     """Write the file through the cache, and copy it into the run's folder."""
     file, source = f"{name}{onnxruntime.SUFFIX}", context.fingerprints[name]
-    parts = {"code": 1, "from": source, "export": plain_config(context.config)["export"]}
+    parts = {
+        "code": code_of("runtimes", "quantization", "stages.export", libraries=LIBRARIES),
+        "from": source,
+        "export": plain_config(context.config)["export"],
+    }
 
     def make(folder: Path) -> None:
         example = context.data.example().cpu()

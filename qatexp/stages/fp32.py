@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +9,8 @@ from typing import Any
 from torch import nn
 
 from qatexp.config.schema import ModelConfig
-from qatexp.config.targets import resolve
 from qatexp.quantization.capture import capture
+from qatexp.stages.code import content_of, target_code
 from qatexp.stages.context import Context, load_history
 from qatexp.stages.train import (
     build_network,
@@ -64,18 +62,10 @@ def _trained(context: Context, name: str, model: nn.Module, parts: dict[str, Any
 def _model_parts(config: ModelConfig, trusted: Sequence[str]) -> dict[str, Any]:
     """What the initial network depends on: checkpoint and source code count by their content."""
     checkpoint = None if config.checkpoint is None else Path(config.checkpoint).expanduser()
-    target = resolve(config.target, key="model._target_", trusted=trusted)
-    module = inspect.getmodule(target)
-    source = None if module is None else getattr(module, "__file__", None)
     return {
         "target": config.target,
         "options": config.options,
         "pretrained": config.pretrained,
-        "checkpoint": None if checkpoint is None else _content(checkpoint),
-        "source": None if source is None else _content(Path(source)),
+        "checkpoint": None if checkpoint is None else content_of(checkpoint),
+        "code": target_code(config.target, key="model._target_", trusted=trusted),
     }
-
-
-def _content(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

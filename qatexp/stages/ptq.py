@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from qatexp.config.parse import plain_config
 from qatexp.quantization.calibrate import calibrate_
 from qatexp.quantization.prepare import PreparedModel, prepare
+from qatexp.stages.code import code_of
 from qatexp.stages.context import Context, load_weights_, save_weights
 from qatexp.training import stage_seed
 
@@ -25,11 +27,13 @@ def ptq(context: Context, baseline: nn.Module) -> PreparedModel:
         baseline.to(context.device)
         graph_module = prepared.graph_module.to(context.device)
         parts = {
-            "code": 1,
+            "code": code_of("quantization", "stages.ptq"),
             "from": context.fingerprints["fp32"],
             "data": data.fingerprint,
             "batch_size": config.dataset.batch_size,
             "seed": config.seed,
+            "device": context.device.type,
+            "threads": torch.get_num_threads(),
             "qconfig": plain_config(config)["qconfig"],
         }
         seed = stage_seed(config.seed, "calibration")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from qatexp.config.schema import ExperimentConfig, QatSchedule
 from qatexp.data import ImageData, load_data
+from qatexp.errors import TrainingError
 from qatexp.models import build_model
 from qatexp.quantization.prepare import (
     freeze_batch_norm_,
@@ -19,12 +23,28 @@ from qatexp.quantization.prepare import (
     prepare,
     quantization_parameters,
 )
-from qatexp.stages.context import Context, load_weights_, save_history, save_weights
-from qatexp.training import EpochLog, device_of, seed_everything, stage_seed, train_
+from qatexp.stages.code import code_of, target_code
+from qatexp.stages.context import (
+    Context,
+    load_history,
+    load_weights_,
+    save_history,
+    save_weights,
+)
+from qatexp.training import (
+    EpochLog,
+    device_of,
+    make_fabric,
+    seed_everything,
+    stage_seed,
+    train_,
+)
 from qatexp.training.plan import TrainPlan, plan_of
 
 DATA_FOLDER = "decoded"
 """Below `cache.dir`: images of folders, decoded once."""
+CODE = ("training", "data", "stages.train")
+"""Parts of qatexp that decide the result of every training."""
 
 
 def open_data(config: ExperimentConfig, device: torch.device) -> ImageData:
@@ -66,7 +86,7 @@ def training_parts(config: ExperimentConfig, data: ImageData, name: str) -> dict
     """What the result of a training depends on, beside the weights that it starts from."""
     plan = training_plan(config, name)
     parts: dict[str, Any] = {
-        "code": 1,
+        "code": code_of(*CODE, "quantization" if name == "qat" else "models"),
         "torch": torch.__version__,
         "seed": config.seed,
         "data": data.fingerprint,
@@ -77,6 +97,11 @@ def training_parts(config: ExperimentConfig, data: ImageData, name: str) -> dict
         "threads": torch.get_num_threads(),
         "trainer": [config.trainer.devices, config.trainer.precision],
         "optimizer": dict(plan.optimizer),
+        "optimizer_code": target_code(
+            str(plan.optimizer["_target_"]),
+            key="schedule.optimizer._target_",
+            trusted=config.trusted_packages,
+        ),
         "plan": [
             plan.epochs,
             plan.lr,
@@ -96,20 +121,44 @@ def training_parts(config: ExperimentConfig, data: ImageData, name: str) -> dict
 
 
 def train_stage(context: Context, name: str, model: nn.Module, folder: Path) -> None:
-    """Train `model` in place and write its weights and history into a stage's folder."""
-    if context.config.trainer.devices == 1:
-        history = _train_(
-            context.fabric, context.config, context.data, name, model, on_epoch=context.on_epoch
-        )
-    else:
-        state = {key: value.detach().cpu() for key, value in model.state_dict().items()}
-        worker: Any = _worker  # Fabric's annotation leaves out the arguments that it hands on
-        state, history = context.fabric.launch(worker, context.config, name, state)
-        model.load_state_dict(state)
-        for epoch in history:
-            context.on_epoch(name, epoch)
-    save_weights(model, folder)
-    save_history(history, folder)
+    """Train `model` and write weights and history into a stage's folder.
+
+    On several devices copies of `model` are trained, and it stays as it is.
+
+    Raises:
+        TrainingError: the loss became infinite or NaN, or a process of several failed.
+    """
+    config = context.config
+    # A Fabric of several processes can be launched once only, so each training makes its own.
+    fabric = make_fabric(config.trainer, context.device)
+    if config.trainer.devices == 1:
+        history = _train_(fabric, config, context.data, name, model, on_epoch=context.on_epoch)
+        save_weights(model, folder)
+        save_history(history, folder)
+        return
+    state = {key: value.detach().cpu() for key, value in model.state_dict().items()}
+    _launch(fabric, config, name, state, folder)
+    for epoch in load_history(folder):
+        context.on_epoch(name, epoch)
+
+
+def _launch(
+    fabric: Fabric, config: ExperimentConfig, name: str, state: dict[str, Tensor], folder: Path
+) -> None:
+    """Train in several processes; what goes wrong in one of them is told in one line."""
+    others = set(active_children())
+    worker: Any = _worker  # Fabric's annotation leaves out the arguments that it hands on
+    try:
+        fabric.launch(worker, config, name, state, folder)
+    except (ProcessExitedException, ProcessRaisedException) as problem:
+        last = str(problem).strip().splitlines()[-1]
+        reason = re.sub(r"^qatexp\.errors\.\w+: ", "", last)
+        where = f"{name} on trainer.devices={config.trainer.devices}"
+        raise TrainingError(f"{where}: {reason}") from problem
+    finally:
+        # An interrupt leaves them running, and this process could not end before they do.
+        for process in set(active_children()) - others:
+            process.terminate()
 
 
 def _ignore(name: str, epoch: EpochLog) -> None:
@@ -117,9 +166,15 @@ def _ignore(name: str, epoch: EpochLog) -> None:
 
 
 def _worker(
-    fabric: Fabric, config: ExperimentConfig, name: str, state: dict[str, Tensor]
-) -> tuple[dict[str, Tensor], list[EpochLog]]:
-    """One process of several: rebuild everything from the configuration, then train."""
+    fabric: Fabric, config: ExperimentConfig, name: str, state: dict[str, Tensor], folder: Path
+) -> None:
+    """One process of several: rebuild everything from the configuration, then train.
+
+    The first one writes the result into `folder`: what Fabric hands back goes through a pipe that
+    nobody reads until the process has ended, and a model is larger than a pipe.
+    """
+    if config.trainer.threads is not None:
+        torch.set_num_threads(config.trainer.threads)
     data = open_data(config, fabric.device)
     model, _ = build_network(config, data)
     if name == "qat":
@@ -127,7 +182,9 @@ def _worker(
     model.load_state_dict(state)
     seed_everything(stage_seed(config.seed, name))
     history = _train_(fabric, config, data, name, model, on_epoch=_ignore)
-    return {key: value.detach().cpu() for key, value in model.state_dict().items()}, history
+    if fabric.global_rank == 0:
+        save_weights(model, folder)
+        save_history(history, folder)
 
 
 def _train_(

@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 
@@ -6,6 +7,8 @@ import pytest
 
 from qatexp.cli.application import run_application
 from qatexp.config.sources import CONF
+from qatexp.sweep import session
+from qatexp.sweep.session import SweepSession
 
 
 @pytest.fixture
@@ -61,6 +64,32 @@ def test_an_output_folder_that_is_not_writable_is_noticed_first(said, tmp_path, 
         "",
         f"qatexp: the output folder {tmp_path} is not writable; change to another folder.\n",
     )
+
+
+def test_a_sweep_that_sigterm_ends_between_two_trials_is_closed(said, tmp_path, monkeypatch):
+    abandoned = []
+
+    class Session(SweepSession):
+        def abandon(self):
+            abandoned.append(self.folder)
+            super().abandon()
+
+    def hydra_main(**_):
+        def application():
+            session._open.append(Session(tmp_path, None, None))
+            os.kill(os.getpid(), signal.SIGTERM)
+            pytest.fail("went on after SIGTERM")
+
+        return lambda _task: application
+
+    monkeypatch.setattr("hydra.main", hydra_main)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        said("-m", "seed=0,1", "tracking=none")
+    assert ended.value.code == 143
+    assert abandoned == [tmp_path]
+    assert session._open == []
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_the_program_answers_a_wrong_key_without_torch(tmp_path):

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import pytest
 import torchvision
 from hydra import compose, initialize
 from hydra.core.config_store import ConfigStore
@@ -29,6 +30,15 @@ def test_a_registered_member_composes_to_its_target():
         "checkpoint": None,
         "pretrained": False,
     }
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_a_member_with_auxiliary_classifiers_is_built_without_them(name):
+    """In training it would answer with three tensors, which no loss takes."""
+    register_models()
+    with initialize(version_base=None, config_path=None):
+        model = compose(overrides=[f"+model={name}"]).model
+    assert (model.aux_logits, model.init_weights) == (False, False)
 
 
 def test_the_names_are_known_without_importing_torch():

@@ -211,6 +211,15 @@ def test_threads_are_whole_numbers_from_one(changed, value):
     assert str(problem.value).endswith(THREADS)
 
 
+def test_a_batch_is_shared_evenly_between_devices(changed):
+    with pytest.raises(ConfigError) as problem:
+        parse(changed("trainer.devices=3", "dataset.batch_size=64"))
+    assert str(problem.value) == (
+        "dataset.batch_size=64 cannot be divided by trainer.devices=3; allowed: multiples of 3."
+    )
+    assert parse(changed("trainer.devices=3", "dataset.batch_size=66")).trainer.devices == 3
+
+
 @pytest.mark.parametrize(
     ("value", "counts"),
     [pytest.param("3", [3], id="one"), pytest.param("[1,4]", [1, 4], id="several")],

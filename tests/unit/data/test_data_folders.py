@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,23 @@ def test_kept_images_are_not_used_for_changed_files_or_sizes(
     assert changed.fingerprint != first.fingerprint
     assert int(changed.example(1).count_nonzero()) == 0
     assert folders(load, root, kept, image_size=4).image_size == (4, 4)
+
+
+def test_kept_images_are_not_used_for_another_folder_with_the_same_listing(
+    load: Any, make_folders: Any, tmp_path: Path
+):
+    """Sizes and times say nothing where a tool sets them: the pixels of BMP files may differ."""
+    root, kept = make_folders(suffix="bmp"), tmp_path / "kept"
+    other = tmp_path / "other"
+    shutil.copytree(root, other)
+    Image.new("RGB", (8, 8)).save(other / "train" / "cat" / "000.bmp")
+    for folder in (root, other):
+        for path in folder.rglob("*.bmp"):
+            os.utime(path, ns=(1, 1))
+    first = folders(load, root, kept, **UNIT)
+    second = folders(load, other, kept, **UNIT)
+    assert int(first.example(1).count_nonzero()) > 0
+    assert int(second.example(1).count_nonzero()) == 0
 
 
 @pytest.mark.parametrize("damage", ["truncated", "changed", "empty"])

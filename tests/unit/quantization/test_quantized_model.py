@@ -353,7 +353,7 @@ class Small(nn.Module):
 
 
 def test_a_difference_of_positive_tensors_is_not_taken_for_positive(images):
-    model = Small(lambda a, b: torch.sub(a, b)).eval()
+    model = Small(torch.sub).eval()
     graph_module = prepare(model, images, qconfig()).graph_module
     calibrate_(graph_module, lambda: iter([images]), CalibrationConfig())
     with torch.no_grad():

@@ -33,21 +33,16 @@ def build(name) -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    ("name", "share"),
+    "name",
     [
-        ("alexnet", 0.9),
-        ("densenet121", 0.9),
-        ("efficientnet_b0", 0.9),
-        ("googlenet", 0.9),
-        ("mnasnet0_5", 0.9),
-        ("mobilenet_v2", 0.9),
-        ("mobilenet_v3_small", 0.9),
-        ("regnet_x_400mf", 0.9),
-        ("shufflenet_v2_x0_5", 0.9),
-        ("squeezenet1_1", 0.9),
+        "googlenet",
+        "mobilenet_v2",
+        "mobilenet_v3_small",
+        "shufflenet_v2_x0_5",
+        "squeezenet1_1",
     ],
 )
-def test_what_is_folded_is_what_is_converted_and_deployed(name, share, tmp_path):
+def test_what_is_folded_is_what_is_converted_and_deployed(name, tmp_path):
     images = torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     config = QConfig()
     prepared = prepare(build(name), images, config).graph_module
@@ -61,4 +56,4 @@ def test_what_is_folded_is_what_is_converted_and_deployed(name, share, tmp_path)
     onnxruntime.export(converted, images[:2], path, ExportConfig())
     found = onnxruntime.load(path, threads=1, optimize=False)(images)
     assert (found.argmax(1) == expected.argmax(1)).sum() >= 6
-    assert onnxruntime.describe(path, images[:1]).macs_int_share >= share
+    assert onnxruntime.describe(path, images[:1]).macs_int_share >= 0.9

@@ -81,8 +81,48 @@ def test_a_pool_that_does_not_divide_the_image_is_refused_in_words(images, tmp_p
         )
     assert str(problem.value) == (
         "ONNX export to a.onnx failed: adaptive_avg_pool2d to [3, 3] from [8, 8] is not exported: "
-        "the output size has to divide the input size"
+        "the output size has to divide the input size, or the input size the output size"
     )
+
+
+@pytest.mark.parametrize(
+    ("output", "operators"),
+    [
+        pytest.param(1, ["GlobalAveragePool"], id="global"),
+        pytest.param(8, [], id="8 of 8, as in AlexNet and VGG"),
+        pytest.param(4, ["AveragePool"], id="4 of 8"),
+        pytest.param(24, ["Resize"], id="24 of 8, as in VGG on small images"),
+        pytest.param((2, 8), ["AveragePool"], id="2x8 of 8x8"),
+    ],
+)
+def test_an_adaptive_pool_becomes_a_plain_one(images, tmp_path, output, operators):
+    path = tmp_path / "pool.onnx"
+    pool = nn.AdaptiveAvgPool2d(output)
+    write_onnx(pool, images[:2], path, opset=21, dynamic_batch=True)
+    found = [node.op_type for node in onnx.load(path).graph.node]
+    assert [name for name in found if name != "Identity"] == operators
+    # Means of at most 64 values, summed in another order.
+    assert torch.allclose(onnxruntime.load(path, threads=1)(images), pool(images), atol=1e-6)
+
+
+@pytest.mark.parametrize("include", [True, False], ids=["with padding", "without padding"])
+def test_a_plain_pool_is_translated_as_the_exporter_does(images, tmp_path, include):
+    path = tmp_path / "pool.onnx"
+    pool = nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=include)
+    write_onnx(pool, images[:2], path, opset=21, dynamic_batch=True)
+    assert torch.allclose(onnxruntime.load(path, threads=1)(images), pool(images), atol=1e-6)
+
+
+def test_a_divisor_that_the_file_cannot_hold_is_refused(images, tmp_path):
+    """The exporter drops it: the file would compute something else."""
+    pool = nn.AvgPool2d(2, divisor_override=3)
+    with pytest.raises(ExportError) as problem:
+        write_onnx(pool, images, tmp_path / "a.onnx", opset=21, dynamic_batch=True)
+    assert str(problem.value) == (
+        "ONNX export to a.onnx failed: avg_pool2d with divisor_override=3 is not exported, as ONNX "
+        "has no such pool: multiply the result of a plain avg_pool2d by a constant instead"
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failure_leaves_the_old_file(images, tmp_path):

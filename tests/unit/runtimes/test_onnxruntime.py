@@ -56,6 +56,24 @@ def test_a_file_that_is_missing_is_an_error_in_words(tmp_path):
         onnxruntime.load(tmp_path / "nope.onnx", threads=1)
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        pytest.param(lambda path, x: onnxruntime.load(path, threads=1)(x), id="load"),
+        pytest.param(lambda path, x: onnxruntime.caller(path, x, threads=1)(), id="caller"),
+        pytest.param(onnxruntime.describe, id="describe"),
+    ],
+)
+def test_images_that_the_file_does_not_take_are_an_error_in_one_line(images, exported, use):
+    with pytest.raises(ExportError) as problem:
+        use(exported, images[..., :5])
+    text = str(problem.value)
+    start = "ONNX Runtime cannot run network.onnx on images [3, 3, 8, 5]: "
+    assert text.startswith(start)
+    assert "Got invalid dimensions" in text
+    assert "\n" not in text
+
+
 def test_the_size_is_that_on_disk(exported):
     assert onnxruntime.stored_bytes(exported) == len(exported.read_bytes())
 
