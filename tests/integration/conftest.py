@@ -1,52 +1,11 @@
-"""The real command line, on the embedded digits and a real MLflow store."""
+"""Runs of the real command that several tests look at, on the embedded digits."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
-from qatexp.records import Record, load_record
-
-SHORT = ("schedule.fp32.epochs=3", "schedule.qat.epochs=1", "measure.rounds=5")
-"""Enough training for accuracies that mean something, in seconds."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command printed, how it ended, and where it ran."""
-
-    code: int
-    out: str
-    err: str
-    home: Path
-
-    def runs(self, kind: str = "single") -> list[Path]:
-        """Run folders (or sweep folders) in the order in which they were made."""
-        return sorted((self.home / "multirun" / kind).glob("*"))
-
-    def record(self) -> Record:
-        """The record of the last single run."""
-        return load_record(self.runs()[-1])
-
-
-def qatexp(home: Path, *arguments: str, timeout: float = 300, **environment: str) -> Outcome:
-    """Run the installed command in a folder, as a user would."""
-    command = [str(Path(sys.executable).with_name("qatexp")), *arguments]
-    result = subprocess.run(  # noqa: PLW1510 the code is what the tests look at
-        command,
-        cwd=home,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=timeout,
-    )
-    return Outcome(result.returncode, result.stdout, result.stderr, home)
+from command import SHORT, Outcome, qatexp
 
 
 @pytest.fixture(scope="session")

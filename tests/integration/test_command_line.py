@@ -6,7 +6,7 @@ import os
 import re
 
 import pytest
-from conftest import qatexp
+from command import qatexp
 
 
 def test_help_shows_groups_and_examples(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import qatexp
+from command import qatexp
 from hydra._internal.utils import get_args_parser
 from PIL import Image
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import qatexp
+from command import qatexp
 
 pytestmark = pytest.mark.slow
 

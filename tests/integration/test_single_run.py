@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from conftest import SHORT, qatexp
+from command import SHORT, qatexp
 
 from qatexp.records import load_record
 

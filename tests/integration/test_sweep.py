@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import qatexp
+from command import qatexp
 
 from qatexp.records import load_record
 

@@ -364,7 +364,7 @@ def test_words_become_enums(changed):
 
 
 def test_a_run_is_named_after_model_and_data_unless_it_has_a_name(points):
-    assert points("model=resnet18", "dataset=cifar10")[0].name == "resnet18-cifar10"
+    assert points("model=resnet18", "dataset=synthetic")[0].name == "resnet18-synthetic"
     assert points("name=mine")[0].name == "mine"
 
 
