@@ -32,10 +32,11 @@ def test_bring_your_own_model_and_data(tmp_path):
 
 
 def test_every_override_in_the_readme_is_known(tmp_path):
-    commands = re.findall(r"^\$ qatexp ((?!compare|ui).*(?:\\\n.*)*)", README, re.MULTILINE)
+    joined = README.replace("\\\n", " ")
+    commands = re.findall(r"^\$ qatexp ((?!compare|ui).*)", joined, re.MULTILINE)
     assert len(commands) >= 6
     for text in commands:
-        words = [word for word in text.replace("\\\n", " ").split() if word != "-m"]
+        words = [word for word in text.split() if word != "-m"]
         words = [re.sub(r"=([^\[,]+),.*", r"=\1", word) for word in words]  # a sweep's first value
         arguments = [w for w in words if not re.match(r"(dataset\.root|model\.checkpoint)=", w)]
         outcome = qatexp(tmp_path, *arguments, "--cfg", "job")
