@@ -7,7 +7,7 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-COVERAGE := --cov --cov-fail-under=90
+COVERAGE := --cov=qatexp --cov-fail-under=90
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check lint ui clean distclean
