@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import copy
 import warnings
-from typing import Any
 
 import torch
 from torch import fx
 
 from qatexp.errors import QuantizationError
 from qatexp.quantization.fold import FoldReport, fold_
-from qatexp.quantization.graph_ops import is_batch_norm, is_op, is_view
+from qatexp.quantization.graph_ops import is_batch_norm, is_op, is_view, source
 
 
 def fold(prepared: fx.GraphModule) -> tuple[fx.GraphModule, FoldReport]:
@@ -60,10 +59,8 @@ def _requantize_views_(graph_module: fx.GraphModule) -> None:
         value = node.meta.get("val")
         if not is_view(node) or not isinstance(value, torch.Tensor):
             continue
-        origin: Any = node.args[0]
-        while isinstance(origin, fx.Node) and is_view(origin):
-            origin = origin.args[0]
-        if not isinstance(origin, fx.Node) or not is_op(origin, {dequantize}):
+        origin = source(node)
+        if not is_op(origin, {dequantize}):
             continue
         with graph.inserting_after(node):
             quantized = graph.call_function(quantize, (node, *origin.args[1:]))

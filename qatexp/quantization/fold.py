@@ -25,9 +25,9 @@ from qatexp.quantization.graph_ops import (
     WEIGHTED,
     is_batch_norm,
     is_op,
-    is_view,
     layer_name,
     module_of,
+    source,
 )
 
 log = logging.getLogger(__name__)
@@ -144,11 +144,9 @@ def _static_quantizer(
 
 def input_quantizer_of(layer: fx.Node) -> ActivationFakeQuantize | None:
     """The quantizer of a layer's input, through any views; None where it is not quantized."""
-    current = layer.args[0]
-    while isinstance(current, fx.Node) and is_view(current):
-        current = current.args[0]
-    assert isinstance(current, fx.Node)
-    quantizer = module_of(current)
+    read = layer.args[0]
+    assert isinstance(read, fx.Node)
+    quantizer = module_of(source(read))
     return quantizer if isinstance(quantizer, ActivationFakeQuantize) else None
 
 

@@ -21,11 +21,6 @@ class ActivationSpec:
     quant_max: int
     zero_point: int | None
 
-    @property
-    def absorbs_relu(self) -> bool:
-        """Saturation at the zero point does what a ReLU before the quantizer would do."""
-        return self.zero_point == self.quant_min
-
 
 @dataclass(frozen=True, slots=True)
 class WeightSpec:
