@@ -28,12 +28,13 @@ def run_application(arguments: Sequence[str]) -> int:
     arguments = ["debug='true'" if item == "debug=true" else item for item in arguments]
     options = get_args_parser().parse_args(arguments)
     _register_models(options)
-    if _starts_runs(options):
-        try:
+    try:
+        _check_commands(options)
+        if _starts_runs(options):
             _check(options)
-        except QatexpError as problem:
-            complain(str(problem))
-            return 2
+    except QatexpError as problem:
+        complain(str(problem))
+        return 2
     sys.argv = [sys.argv[0], *arguments]
     application = hydra.main(
         version_base=VERSION_BASE, config_path=str(CONF), config_name=CONFIG_NAME
@@ -66,11 +67,17 @@ def _starts_runs(options: Namespace) -> bool:
     return not any(getattr(options, name, None) for name in asks)
 
 
+def _check_commands(options: Namespace) -> None:
+    """Hydra itself raises a bare ValueError here."""
+    commands = ("run", "multirun", "cfg", "info", "shell_completion")
+    given = [f"--{name.replace('_', '-')}" for name in commands if getattr(options, name, None)]
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join(given)} exclude each other; give one of them.")
+
+
 def _check(options: Namespace) -> None:
     from qatexp.cli.compose import checked_points
 
-    if options.run and options.multirun:
-        raise ConfigError("--run and --multirun exclude each other.")
     points = checked_points(options)
     _check_output()
     _check_tracking(points[0])

@@ -84,6 +84,7 @@ def _show(record: Record, folder: Path) -> None:
     from rich.console import Console
 
     from qatexp.compare import collect, print_comparison, write_comparison
+    from qatexp.tracking import ui_hint
 
     if record.error is not None:
         complain(f"{record.error['stage']} failed: {record.error['message']}")
@@ -95,4 +96,4 @@ def _show(record: Record, folder: Path) -> None:
     print_comparison(sweep, console)
     console.print(f"Files: {os.path.relpath(folder)}", soft_wrap=True)
     if record.mlflow_run_id is not None:
-        console.print("MLflow pages: qatexp ui")
+        console.print(ui_hint(), soft_wrap=True)

@@ -28,6 +28,7 @@ from qatexp.quantization.fake_quantize import (
     MinMaxEmaActivation,
 )
 from qatexp.quantization.graph_ops import (
+    FLOAT_LAYERS,
     INTEGER,
     UNARY_FLOAT,
     WEIGHTED,
@@ -40,7 +41,7 @@ from qatexp.quantization.graph_ops import (
     source,
     tensor_inputs,
 )
-from qatexp.quantization.layers import LayerBits, resolve_layers
+from qatexp.quantization.layers import LayerBits, has_parameter_weight, resolve_layers
 from qatexp.quantization.spec import ActivationSpec, WeightSpec
 
 log = logging.getLogger(__name__)
@@ -81,11 +82,7 @@ class IntegerQuantizer(Quantizer):  # type: ignore[misc]
         for node in model.graph.nodes:
             if is_op(node, WEIGHTED) and node not in bits:
                 self.plan.skipped.append(layer_name(node))
-            if counts_other_windows(node):
-                self._warn(
-                    f"{layer_name(node)} is an average pool with ceil_mode, for which ONNX "
-                    "Runtime's integer kernel gives other values at the border"
-                )
+            self._warn_of_weak_forms(node)
         for node, layer in bits.items():
             self._annotate_weight(node, layer.weight_bits)
         for node in self._quantized_tensors(model, set(bits)):
@@ -93,6 +90,18 @@ class IntegerQuantizer(Quantizer):  # type: ignore[misc]
             _annotation(node).output_qspec = self._qspec(spec)
             self.plan.activations[node.name] = spec
         return model
+
+    def _warn_of_weak_forms(self, node: fx.Node) -> None:
+        if counts_other_windows(node):
+            self._warn(
+                f"{layer_name(node)} is an average pool with ceil_mode, for which ONNX "
+                "Runtime's integer kernel gives other values at the border"
+            )
+        if is_op(node, FLOAT_LAYERS):
+            kind = str(node.target).removeprefix("aten.").partition(".")[0]
+            self._warn(f"{layer_name(node)} stays in float: {kind} is not quantized")
+        if is_op(node, WEIGHTED) and not has_parameter_weight(node):
+            self._warn(f"{layer_name(node)} stays in float: its weight is computed, no parameter")
 
     def validate(self, model: fx.GraphModule) -> None:
         """Nothing to check: every annotation is made here."""

@@ -16,65 +16,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from qatexp.errors import ModelError
-from qatexp.quantization.bias import BiasGrid, round_to_grid
+from qatexp.quantization.batch_norm import BatchNorm
+from qatexp.quantization.graph_ops import attribute_of
 from qatexp.quantization.in_place import remove_in_place_
 
 aten = torch.ops.aten
 
 _DROPOUT = {aten.dropout.default, aten.feature_dropout.default}
 _GLOBAL_MEAN_DIMS = ([2, 3], [-1, -2], [-2, -1], [3, 2])
-
-
-class BatchNorm(nn.Module):
-    """Batch normalization over channels, with statistics that can be frozen during training.
-
-    With running statistics (in evaluation, or frozen) it is what folding will make of it: a factor
-    and a shift per channel, the shift rounded to the `grid` of the layer before, if one is set.
-    """
-
-    def __init__(self, *, eps: float, momentum: float) -> None:
-        super().__init__()
-        self.eps, self.momentum = eps, momentum
-        self.frozen = False
-        self.grid: BiasGrid | None = None
-        self.weight: nn.Parameter | None = None
-        self.bias: nn.Parameter | None = None
-        self.running_mean: Tensor
-        self.running_var: Tensor
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalize `x` (N, C, ...) with batch statistics in training, else the running ones."""
-        learning = self.training and not self.frozen
-        bias = self.bias if learning else self._rounded_bias()
-        return nn.functional.batch_norm(
-            x,
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            bias,
-            training=learning,
-            momentum=self.momentum,
-            eps=self.eps,
-        )
-
-    def affine(self) -> tuple[Tensor, Tensor]:
-        """Factor and shift (C), float64, that equal this batch norm with running statistics."""
-        with torch.no_grad():
-            factor = torch.rsqrt(self.running_var.double() + self.eps)
-            factor = factor if self.weight is None else factor * self.weight.double()
-            shift = -self.running_mean.double() * factor
-            shift = shift if self.bias is None else shift + self.bias.double()
-        return factor, shift
-
-    def _rounded_bias(self) -> Tensor | None:
-        """The bias moved so that the layer's whole shift lies on the grid; straight through."""
-        if self.grid is None or not self.grid.active:
-            return self.bias
-        factor, shift = self.affine()
-        if self.grid.bias is not None:
-            shift = shift + self.grid.bias.detach().double() * factor
-        offset = (round_to_grid(shift, self.grid.step(factor)) - shift).float()
-        return offset if self.bias is None else self.bias + offset
 
 
 def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
@@ -147,9 +96,9 @@ def _restore_batch_norm_(graph_module: fx.GraphModule, model: nn.Module) -> None
             )
         if not isinstance(graph_module.get_submodule(path), BatchNorm):
             module = BatchNorm(eps=float(eps), momentum=float(momentum))
-            module.running_mean, module.running_var = _buffers(graph_module, mean, var, module)
-            module.weight = None if weight is None else _fetch(graph_module, weight)
-            module.bias = None if bias is None else _fetch(graph_module, bias)
+            module.running_mean, module.running_var = _buffers(mean, var, module)
+            module.weight = None if weight is None else attribute_of(weight)
+            module.bias = None if bias is None else attribute_of(bias)
             graph_module.set_submodule(path, module)
         _replace_by_module_(node, graph, path, x)
 
@@ -159,10 +108,8 @@ def _layer_of(node: fx.Node) -> str:
     return str(stack[-1][0]) if stack else node.name
 
 
-def _buffers(
-    graph_module: fx.GraphModule, mean: fx.Node, var: fx.Node, module: nn.Module
-) -> tuple[Tensor, Tensor]:
-    values = _fetch(graph_module, mean), _fetch(graph_module, var)
+def _buffers(mean: fx.Node, var: fx.Node, module: nn.Module) -> tuple[Tensor, Tensor]:
+    values = attribute_of(mean), attribute_of(var)
     module.register_buffer("running_mean", values[0])
     module.register_buffer("running_var", values[1])
     return values
@@ -239,8 +186,3 @@ def _simplify_adaptive_pool_(graph: fx.Graph, node: fx.Node) -> None:
         kernel = [a // b for a, b in zip(sizes, wanted, strict=True)]
         node.target = aten.avg_pool2d.default
         node.args = (x, kernel, kernel)
-
-
-def _fetch(graph_module: fx.GraphModule, node: fx.Node) -> Any:
-    path, _, name = str(node.target).rpartition(".")
-    return getattr(graph_module.get_submodule(path), name)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx, nn
 
+from qatexp.quantization.batch_norm import BatchNorm
 from qatexp.quantization.bias import CODE_LIMIT, BiasFakeQuantize, round_to_grid
-from qatexp.quantization.capture import BatchNorm
 from qatexp.quantization.fake_quantize import (
     MIN_SCALE,
     ActivationFakeQuantize,
@@ -23,6 +23,7 @@ from qatexp.quantization.fake_quantize import (
 )
 from qatexp.quantization.graph_ops import (
     WEIGHTED,
+    attribute_of,
     is_batch_norm,
     is_op,
     layer_name,
@@ -48,8 +49,8 @@ def fold_into_weights_(graph_module: fx.GraphModule) -> None:
         if layer is None:
             continue
         factor, shift = _affine(node)
-        weight = _get(graph_module, layer.args[1])
-        bias = _layer_bias(graph_module, layer)
+        weight = attribute_of(layer.args[1])
+        bias = _layer_bias(layer)
         with torch.no_grad():
             folded = weight * factor.view(-1, *[1] * (weight.dim() - 1)).float()
             offset = shift if bias is None else shift + bias.double() * factor
@@ -87,7 +88,7 @@ def _fold_layer_(graph_module: fx.GraphModule, node: fx.Node, batch_norm: fx.Nod
     call = node.args[1]
     assert quantizer is not None
     assert isinstance(call, fx.Node)
-    weight, bias = _get(graph_module, call.args[0]), _layer_bias(graph_module, node)
+    weight, bias = attribute_of(call.args[0]), _layer_bias(node)
     channels = weight.shape[0]
     quantizer.update_(weight)
     scale, codes = quantizer.scale.detach().double(), quantizer.codes(weight)
@@ -194,19 +195,11 @@ def weight_quantizer_of(layer: fx.Node) -> WeightFakeQuantize | None:
     return module if isinstance(module, WeightFakeQuantize) else None
 
 
-def _layer_bias(graph_module: fx.GraphModule, layer: fx.Node) -> Tensor | None:
+def _layer_bias(layer: fx.Node) -> Tensor | None:
     bias = layer.args[2] if len(layer.args) > 2 else None
     if isinstance(bias, fx.Node) and isinstance(module_of(bias), BiasFakeQuantize):
         bias = bias.args[0]
-    return None if bias is None else _get(graph_module, bias)
-
-
-def _get(graph_module: fx.GraphModule, node: object) -> Tensor:
-    assert isinstance(node, fx.Node)
-    path, _, name = str(node.target).rpartition(".")
-    value = getattr(graph_module.get_submodule(path), name)
-    assert isinstance(value, Tensor)
-    return value
+    return None if bias is None else attribute_of(bias)
 
 
 def _set_parameters_(

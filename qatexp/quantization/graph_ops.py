@@ -9,12 +9,24 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from qatexp.quantization.capture import BatchNorm
+from qatexp.quantization.batch_norm import BatchNorm
 
 aten = torch.ops.aten
 
 WEIGHTED = {aten.conv1d.default, aten.conv2d.default, aten.linear.default}
 """Operators with a quantized weight as second argument, output channels on its axis 0."""
+
+FLOAT_LAYERS = {
+    aten.conv3d.default,
+    aten.conv_transpose1d.default,
+    aten.conv_transpose2d.input,
+    aten.conv_transpose3d.input,
+    aten.matmul.default,
+    aten.bmm.default,
+    aten.einsum.default,
+    aten.scaled_dot_product_attention.default,
+}
+"""Operators that multiply and accumulate, but for which there is no integer form here."""
 
 INTEGER = {
     aten.add.Tensor,
@@ -80,6 +92,15 @@ def module_of(node: fx.Node) -> nn.Module | None:
     owner = node.graph.owning_module
     assert owner is not None
     return owner.get_submodule(str(node.target))
+
+
+def attribute_of(node: Any) -> Any:
+    """The parameter or buffer that a ``get_attr`` node reads."""
+    assert isinstance(node, fx.Node)
+    owner = node.graph.owning_module
+    assert owner is not None
+    path, _, name = str(node.target).rpartition(".")
+    return getattr(owner.get_submodule(path), name)
 
 
 def is_batch_norm(node: fx.Node) -> bool:

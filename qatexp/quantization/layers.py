@@ -22,15 +22,15 @@ class LayerBits:
     activation_bits: int
 
 
+def has_parameter_weight(layer: fx.Node) -> bool:
+    """Whether a layer's weight is a parameter: a computed one has no codes to deploy."""
+    weight = layer.args[1]
+    return isinstance(weight, fx.Node) and weight.op == "get_attr"
+
+
 def weighted_nodes(graph: fx.Graph) -> list[fx.Node]:
     """Convolutions and linear layers with a parameter as weight, in execution order."""
-    return [
-        node
-        for node in graph.nodes
-        if is_op(node, WEIGHTED)
-        and isinstance(node.args[1], fx.Node)
-        and node.args[1].op == "get_attr"
-    ]
+    return [node for node in graph.nodes if is_op(node, WEIGHTED) and has_parameter_weight(node)]
 
 
 def resolve_layers(graph: fx.Graph, qconfig: QConfig) -> dict[fx.Node, LayerBits]:

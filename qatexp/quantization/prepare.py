@@ -16,8 +16,9 @@ from torch import Tensor, fx, nn
 from qatexp.config.schema import Granularity, QConfig
 from qatexp.errors import QuantizationError
 from qatexp.quantization.annotate import IntegerQuantizer, Plan
+from qatexp.quantization.batch_norm import BatchNorm
 from qatexp.quantization.bias import BiasFakeQuantize, BiasGrid
-from qatexp.quantization.capture import BatchNorm, capture
+from qatexp.quantization.capture import capture
 from qatexp.quantization.fake_quantize import (
     ActivationFakeQuantize,
     MinMaxEmaActivation,
@@ -29,7 +30,14 @@ from qatexp.quantization.fold import (
     input_quantizer_of,
     weight_quantizer_of,
 )
-from qatexp.quantization.graph_ops import WEIGHTED, clip_max, is_batch_norm, is_op, module_of
+from qatexp.quantization.graph_ops import (
+    WEIGHTED,
+    attribute_of,
+    clip_max,
+    is_batch_norm,
+    is_op,
+    module_of,
+)
 
 
 @dataclass(frozen=True)
@@ -160,8 +168,7 @@ def weight_quantizers(
         if isinstance(quantizer, WeightFakeQuantize):
             weight = node.args[0]
             assert isinstance(weight, fx.Node)
-            path, _, name = str(weight.target).rpartition(".")
-            yield quantizer, getattr(graph_module.get_submodule(path), name)
+            yield quantizer, attribute_of(weight)
 
 
 def enable_(model: nn.Module, enabled: bool = True) -> None:

@@ -153,7 +153,7 @@ def _launch(
     except (ProcessExitedException, ProcessRaisedException) as problem:
         last = str(problem).strip().splitlines()[-1]
         reason = re.sub(r"^qatexp\.errors\.\w+: ", "", last)
-        where = f"{name} on trainer.devices={config.trainer.devices}"
+        where = f"in a process of trainer.devices={config.trainer.devices}"
         raise TrainingError(f"{where}: {reason}") from problem
     finally:
         # An interrupt leaves them running, and this process could not end before they do.

@@ -13,7 +13,7 @@ from qatexp.compare import Sweep, collect, print_comparison, write_comparison
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import QatexpError
 from qatexp.records import Record, Variant
-from qatexp.tracking import Store, open_store
+from qatexp.tracking import Store, open_store, ui_hint
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ class SweepSession:
         print_comparison(sweep, console)
         console.print(f"Comparison: {self.folder}/compare.md, .csv, pareto.png", soft_wrap=True)
         self._close(sweep, files)
+        if self.run_id is not None:
+            console.print(ui_hint(), soft_wrap=True)
         return 1 if sweep.others else 0
 
     def abandon(self) -> None:

@@ -9,6 +9,15 @@ from qatexp.tracking.preflight import check_reachable
 from qatexp.tracking.run import RunLog
 from qatexp.tracking.store import Store, open_store
 from qatexp.tracking.termination import sigterm_raises
+from qatexp.tracking.ui import ui_hint
 from qatexp.tracking.uri import resolve_uri
 
-__all__ = ["RunLog", "Store", "check_reachable", "open_store", "resolve_uri", "sigterm_raises"]
+__all__ = [
+    "RunLog",
+    "Store",
+    "check_reachable",
+    "open_store",
+    "resolve_uri",
+    "sigterm_raises",
+    "ui_hint",
+]

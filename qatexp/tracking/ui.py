@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -59,6 +60,12 @@ def serve(config: TrackingConfig, *, home: Path, port: int) -> int:
         address = f"http://{HOST}:{port}{page_path(store.experiment_id)}"
         print(f"MLflow: {address}  (Ctrl-C stops it)", flush=True)
         return _wait_until_interrupted(server, log=log)
+
+
+def ui_hint() -> str:
+    """The line that ends a run: how to open its pages with the program as it was called."""
+    program = "qatexp" if shutil.which("qatexp") is not None else os.path.relpath(sys.argv[0])
+    return f"MLflow pages: {program} ui"
 
 
 def _check_port(port: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from command import qatexp
 
@@ -42,6 +44,7 @@ def test_the_sweep_ends_with_a_comparison(sweep):
     printed = " ".join(sweep.out.split())
     assert "2 failed" in printed
     assert "the loss of qat is not finite in epoch 1" in printed
+    assert re.fullmatch(r"MLflow pages: \S*qatexp ui", sweep.out.strip().splitlines()[-1])
 
 
 def test_trials_are_nested_under_one_closed_parent(sweep, home):

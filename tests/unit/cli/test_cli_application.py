@@ -36,7 +36,14 @@ def said(capsys, monkeypatch, tmp_path):
             id="a point of a sweep",
         ),
         pytest.param(
-            ["--run", "--multirun"], "--run and --multirun exclude each other.", id="both modes"
+            ["--run", "--multirun"],
+            "--run and --multirun exclude each other; give one of them.",
+            id="both modes",
+        ),
+        pytest.param(
+            ["-m", "--cfg", "job"],
+            "--multirun and --cfg exclude each other; give one of them.",
+            id="a sweep and its configuration",
         ),
         pytest.param(
             ["debug=true", "seed=-1"], "seed=-1 is not possible; allowed: at least 0.", id="debug"

@@ -6,7 +6,8 @@ import torchvision
 from torch import nn
 
 from qatexp.errors import ModelError
-from qatexp.quantization.capture import BatchNorm, capture
+from qatexp.quantization.batch_norm import BatchNorm
+from qatexp.quantization.capture import capture
 
 
 def test_captured_graph_computes_what_the_model_computes(odd_net, images):

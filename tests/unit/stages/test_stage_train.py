@@ -49,7 +49,7 @@ class Fails:
 def test_a_process_that_fails_is_told_in_one_line(tmp_path, problem, reason):
     with pytest.raises(TrainingError) as caught:
         _launch(Fails(problem), CONFIG, "qat", {}, tmp_path)
-    assert str(caught.value) == f"qat on trainer.devices=2: {reason}"
+    assert str(caught.value) == f"in a process of trainer.devices=2: {reason}"
 
 
 def test_an_interrupt_ends_the_processes_that_were_started(tmp_path):
