@@ -72,6 +72,14 @@ class Placement(Enum):
     stream = "stream"
 
 
+class Pack(Enum):
+    """How weights of 4 and fewer bits are stored: behind a Cast to int8, directly, or as int8."""
+
+    cast = "cast"
+    direct = "direct"
+    none = "none"
+
+
 BITS = Range(2, 8)
 FRACTION = Range(0.0, 1.0)
 AT_LEAST_ZERO = Range(0)
@@ -237,10 +245,11 @@ class TrainerConfig:
 
 @dataclass(slots=True)
 class ExportConfig:
-    """How files are written."""
+    """How files are written. `opset: null` takes 21, or 25 where weights are stored as INT2."""
 
-    opset: int = field(default=21, metadata=limited(Range(21, 25)))
+    opset: int | None = field(default=None, metadata=limited(Range(21, 25)))
     dynamic_batch: bool = True
+    pack: Pack = Pack.cast
 
 
 @dataclass(slots=True)

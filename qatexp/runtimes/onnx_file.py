@@ -18,7 +18,9 @@ from onnxscript import opset21 as op
 from onnxscript.function_libs.torch_lib.ops.nn import aten_avg_pool2d
 from torch import Tensor, nn
 
+from qatexp.config.schema import ExportConfig
 from qatexp.errors import ExportError
+from qatexp.runtimes.packing import choose_opset, pack_
 from qatexp.store.atomic import atomic_path
 
 INPUT, OUTPUT = "images", "logits"
@@ -140,23 +142,23 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     }
 
 
-def write_onnx(
-    model: nn.Module, example: Tensor, path: Path, *, opset: int, dynamic_batch: bool
-) -> None:
+def write_onnx(model: nn.Module, example: Tensor, path: Path, config: ExportConfig) -> None:
     """Export a model in eval mode to `path`, atomically.
 
     Args:
         model: FP32 network or converted graph, on the CPU.
         example: normalized images (N >= 2, C, H, W) on the CPU.
         path: the file to write; its folder exists.
-        opset: ONNX operator set.
-        dynamic_batch: leave the batch size free, else fix it to 1.
+        config: operator set, whether the batch size stays free (else it is 1), and how weights of
+            few bits are stored.
 
     Raises:
-        ExportError: the exporter or ONNX's checker refuses the model.
+        ExportError: the exporter or ONNX's checker refuses the model, or its weights cannot be
+            stored as asked for.
     """
-    example = example if dynamic_batch else example[:1]
-    shapes = ({0: torch.export.Dim("batch", min=1)},) if dynamic_batch else None
+    opset = choose_opset(model, config)
+    example = example if config.dynamic_batch else example[:1]
+    shapes = ({0: torch.export.Dim("batch", min=1)},) if config.dynamic_batch else None
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -172,6 +174,7 @@ def write_onnx(
             )
         assert program is not None
         _strip_(program.model)
+        pack_(program.model, config.pack, opset=opset)
         proto = ir.to_proto(program.model)
         del proto.graph.value_info[:]
         onnx.checker.check_model(proto, full_check=True)

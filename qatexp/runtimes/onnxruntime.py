@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from qatexp.config.schema import ExportConfig
 from qatexp.errors import ExportError
 from qatexp.runtimes.onnx_file import INPUT, write_onnx
+from qatexp.runtimes.packing import packing_warnings
 
 SUFFIX = ".onnx"
 
@@ -58,7 +59,12 @@ class Description:
 
 def export(model: nn.Module, example: Tensor, path: Path, config: ExportConfig) -> None:
     """Write a network or a converted graph as an ONNX file; see `write_onnx` for the errors."""
-    write_onnx(model, example, path, opset=config.opset, dynamic_batch=config.dynamic_batch)
+    write_onnx(model, example, path, config)
+
+
+def export_warnings(model: nn.Module, config: ExportConfig) -> Iterator[str]:
+    """What the file of a converted model will not have, and how to get it."""
+    return packing_warnings(model, config)
 
 
 def load(path: Path, *, threads: int, optimize: bool = True) -> Callable[[Tensor], Tensor]:

@@ -38,6 +38,8 @@ def convert_and_export(context: Context, name: str, trained: fx.GraphModule) -> 
             f"batch norm that follows no layer stays in float: {', '.join(report.unfolded)}"
         )
     with context.stage(f"export_{name}"):
+        for warning in onnxruntime.export_warnings(converted, context.config.export):
+            context.warn(warning)
         return _exported(context, name, lambda: converted)
 
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch import nn
 
+from qatexp.config.schema import ExportConfig
 from qatexp.errors import ExportError, StoreError
 from qatexp.runtimes import onnxruntime
 from qatexp.runtimes.onnx_file import write_onnx
@@ -34,13 +35,13 @@ def test_the_file_holds_nothing_about_where_it_was_made(exported):
 
 def test_writing_again_gives_the_same_bytes(network, images, exported, tmp_path):
     path = tmp_path / "again.onnx"
-    write_onnx(network, images[:2], path, opset=21, dynamic_batch=True)
+    write_onnx(network, images[:2], path, ExportConfig())
     assert path.read_bytes() == exported.read_bytes()
 
 
 def test_a_fixed_batch_is_one_image(network, images, tmp_path):
     path = tmp_path / "fixed.onnx"
-    write_onnx(network, images, path, opset=21, dynamic_batch=False)
+    write_onnx(network, images, path, ExportConfig(dynamic_batch=False))
     (image,) = onnx.load(path).graph.input
     assert [size.dim_value for size in image.type.tensor_type.shape.dim] == [1, 3, 8, 8]
     predict = onnxruntime.load(path, threads=1)
@@ -53,7 +54,7 @@ def test_a_fixed_batch_is_one_image(network, images, tmp_path):
 @pytest.mark.parametrize("opset", [21, 23])
 def test_the_opset_is_the_one_asked_for(images, tmp_path, opset):
     path = tmp_path / "model.onnx"
-    write_onnx(nn.Flatten(), images, path, opset=opset, dynamic_batch=True)
+    write_onnx(nn.Flatten(), images, path, ExportConfig(opset=opset))
     assert [item.version for item in onnx.load(path).opset_import if not item.domain] == [opset]
 
 
@@ -66,7 +67,7 @@ class Branching(nn.Module):
 
 def test_a_model_that_cannot_be_exported_is_one_message_and_no_file(images, tmp_path, capfd):
     with pytest.raises(ExportError) as problem:
-        write_onnx(Branching(), images, tmp_path / "bad.onnx", opset=21, dynamic_batch=True)
+        write_onnx(Branching(), images, tmp_path / "bad.onnx", ExportConfig())
     text = str(problem.value)
     assert text.startswith("ONNX export to bad.onnx failed: Could not guard on data-dependent")
     assert "\n" not in text
@@ -76,9 +77,7 @@ def test_a_model_that_cannot_be_exported_is_one_message_and_no_file(images, tmp_
 
 def test_a_pool_that_does_not_divide_the_image_is_refused_in_words(images, tmp_path):
     with pytest.raises(ExportError) as problem:
-        write_onnx(
-            nn.AdaptiveAvgPool2d(3), images, tmp_path / "a.onnx", opset=21, dynamic_batch=True
-        )
+        write_onnx(nn.AdaptiveAvgPool2d(3), images, tmp_path / "a.onnx", ExportConfig())
     assert str(problem.value) == (
         "ONNX export to a.onnx failed: adaptive_avg_pool2d to [3, 3] from [8, 8] is not exported: "
         "the output size has to divide the input size, or the input size the output size"
@@ -98,7 +97,7 @@ def test_a_pool_that_does_not_divide_the_image_is_refused_in_words(images, tmp_p
 def test_an_adaptive_pool_becomes_a_plain_one(images, tmp_path, output, operators):
     path = tmp_path / "pool.onnx"
     pool = nn.AdaptiveAvgPool2d(output)
-    write_onnx(pool, images[:2], path, opset=21, dynamic_batch=True)
+    write_onnx(pool, images[:2], path, ExportConfig())
     found = [node.op_type for node in onnx.load(path).graph.node]
     assert [name for name in found if name != "Identity"] == operators
     # Means of at most 64 values, summed in another order.
@@ -109,7 +108,7 @@ def test_an_adaptive_pool_becomes_a_plain_one(images, tmp_path, output, operator
 def test_a_plain_pool_is_translated_as_the_exporter_does(images, tmp_path, include):
     path = tmp_path / "pool.onnx"
     pool = nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=include)
-    write_onnx(pool, images[:2], path, opset=21, dynamic_batch=True)
+    write_onnx(pool, images[:2], path, ExportConfig())
     assert torch.allclose(onnxruntime.load(path, threads=1)(images), pool(images), atol=1e-6)
 
 
@@ -117,7 +116,7 @@ def test_a_divisor_that_the_file_cannot_hold_is_refused(images, tmp_path):
     """The exporter drops it: the file would compute something else."""
     pool = nn.AvgPool2d(2, divisor_override=3)
     with pytest.raises(ExportError) as problem:
-        write_onnx(pool, images, tmp_path / "a.onnx", opset=21, dynamic_batch=True)
+        write_onnx(pool, images, tmp_path / "a.onnx", ExportConfig())
     assert str(problem.value) == (
         "ONNX export to a.onnx failed: avg_pool2d with divisor_override=3 is not exported, as ONNX "
         "has no such pool: multiply the result of a plain avg_pool2d by a constant instead"
@@ -129,11 +128,11 @@ def test_a_failure_leaves_the_old_file(images, tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"old")
     with pytest.raises(ExportError):
-        write_onnx(Branching(), images, path, opset=21, dynamic_batch=True)
+        write_onnx(Branching(), images, path, ExportConfig())
     assert path.read_bytes() == b"old"
 
 
 def test_a_folder_that_is_missing_is_an_error_in_words(images, tmp_path):
     path = tmp_path / "missing" / "model.onnx"
     with pytest.raises(StoreError, match=f"^cannot write {path}: No such file or directory$"):
-        write_onnx(nn.Flatten(), images, path, opset=21, dynamic_batch=True)
+        write_onnx(nn.Flatten(), images, path, ExportConfig())
