@@ -92,8 +92,10 @@ def _run_stages(context: Context, record: Record) -> Record:
     calibrated = prepared.graph_module
     candidates["ptq"] = Candidate(calibrated, convert_and_export(context, "ptq", calibrated))
     if context.config.schedule.qat.epochs > 0:
-        trained = qat(context, prepared)
-        candidates["qat"] = Candidate(trained, convert_and_export(context, "qat", trained))
+        networks = {name: item.model for name, item in candidates.items()}
+        trained = qat(context, prepared, networks)
+        file = convert_and_export(context, "qat", trained.graph_module)
+        candidates["qat"] = Candidate(trained.graph_module, file)
     variants, parity = measure(context, candidates)
     return replace(
         _with_progress(context, record),

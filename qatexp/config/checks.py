@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qatexp.config.constraints import Range
-from qatexp.config.schema import Backend, ExperimentConfig
+from qatexp.config.schema import Backend, ExperimentConfig, Pack, Select, Teacher
 from qatexp.config.targets import check_target
 from qatexp.errors import ConfigError
 
@@ -38,6 +38,8 @@ def check(config: ExperimentConfig) -> None:
     _check_files(config)
     _check_device(config)
     _check_quantization(config)
+    _check_recipe(config)
+    _check_packing(config)
     _check_threads(config)
     _check_normalization(config)
     _check_batch(config)
@@ -122,11 +124,65 @@ def _check_quantization(config: ExperimentConfig) -> None:
             f"qconfig.backend={qconfig.backend.name} is not supported by this version; "
             f"allowed: {names}."
         )
+    weight, activation = qconfig.weight.bits, qconfig.activation.bits
+    if weight is None and activation is None:
+        raise ConfigError(
+            "qconfig.weight.bits=null and qconfig.activation.bits=null leave nothing to quantize; "
+            "set one of them to 2..8."
+        )
     for index, rule in enumerate(qconfig.layers):
+        for key, bits, chosen in (
+            ("weight", weight, rule.weight_bits),
+            ("activation", activation, rule.activation_bits),
+        ):
+            if bits is None and chosen is not None:
+                raise ConfigError(
+                    f"qconfig.layers[{index}].{key}_bits={chosen} is not possible with "
+                    f"qconfig.{key}.bits=null, which leaves all of them in float."
+                )
         if not rule.skip and rule.weight_bits is None and rule.activation_bits is None:
             raise ConfigError(
                 f"qconfig.layers[{index}] (match={rule.match}) changes nothing; give weight_bits, "
                 "activation_bits or skip=true."
+            )
+
+
+def _check_recipe(config: ExperimentConfig) -> None:
+    qat = config.schedule.qat
+    teacher = qat.distill.teacher
+    if qat.distill.weight > 0 and teacher is Teacher.control and not config.schedule.control:
+        raise ConfigError(
+            "schedule.qat.distill.teacher=control needs the control: set schedule.control=true, "
+            "or take the teacher fp32."
+        )
+    bits = qat.progressive.bits
+    if bits != sorted(set(bits), reverse=True):
+        raise ConfigError(
+            f"schedule.qat.progressive.bits={bits} is not possible; allowed: different numbers in "
+            "falling order, e.g. [8, 4]."
+        )
+    if bits and qat.select is Select.best:
+        raise ConfigError(
+            f"schedule.qat.progressive.bits={bits} and schedule.qat.select=best exclude each "
+            "other: an early epoch at wider bits would win; set schedule.qat.select=last."
+        )
+
+
+def _check_packing(config: ExperimentConfig) -> None:
+    qconfig = config.qconfig
+    rules = {
+        f"qconfig.layers[{index}].weight_bits": rule.weight_bits
+        for index, rule in enumerate(qconfig.layers)
+    }
+    everywhere = {
+        "qconfig.weight.bits": qconfig.weight.bits,
+        "qconfig.first_last_bits": qconfig.first_last_bits,
+    }
+    for key, bits in (everywhere | rules).items():
+        if config.export.pack is Pack.direct and bits == 2:
+            raise ConfigError(
+                f"{key}=2 is not possible with export.pack=direct: ONNX Runtime does not load INT2 "
+                "that DequantizeLinear reads; use export.pack=cast, or 3 and more bits."
             )
 
 

@@ -45,14 +45,14 @@ class Range:
 
 
 class Each:
-    """Every member of a list satisfies one constraint, and the list is not empty."""
+    """Every member of a list satisfies one constraint; the list is not empty unless it may be."""
 
-    def __init__(self, member: Constraint) -> None:
-        self.member = member
+    def __init__(self, member: Constraint, *, empty: bool = False) -> None:
+        self.member, self.empty = member, empty
 
     def violation(self, value: Any) -> str | None:
         """Check the members in order and report the first that fails."""
-        if not value:
+        if not value and not self.empty:
             return "allowed: a list with at least one member"
         return next((text for item in value if (text := self.member.violation(item))), None)
 

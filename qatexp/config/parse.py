@@ -116,7 +116,8 @@ def flat_params(config: ExperimentConfig) -> dict[str, Any]:
     weight, activation = config.qconfig.weight.bits, config.qconfig.activation.bits
     if not weight == activation == config.qconfig.bits:
         # The common key would state bits that neither weights nor activations have.
-        values["qconfig.bits"] = f"w{weight}a{activation}" if weight != activation else weight
+        names = (32 if bits is None else bits for bits in (weight, activation))
+        values["qconfig.bits"] = weight if weight == activation else "w{}a{}".format(*names)
     return values
 
 

@@ -64,6 +64,13 @@ class Select(Enum):
     last = "last"
 
 
+class Teacher(Enum):
+    """Which FP32 network a distillation learns from."""
+
+    fp32 = "fp32"
+    control = "control"
+
+
 class Placement(Enum):
     """Whether images live in memory, decoded once, or are read anew every epoch."""
 
@@ -89,17 +96,23 @@ POSITIVE = Range(0.0, above=True)
 
 @dataclass(slots=True)
 class WeightConfig:
-    """How weights are quantized; always symmetric, as every integer convolution kernel wants."""
+    """How weights are quantized; always symmetric, as every integer convolution kernel wants.
 
-    bits: int = field(default=8, metadata=limited(BITS))
+    `bits: null` leaves them in float.
+    """
+
+    bits: int | None = field(default=8, metadata=limited(BITS))
     granularity: Granularity = Granularity.per_channel
 
 
 @dataclass(slots=True)
 class ActivationConfig:
-    """How activations are quantized. `symmetric: null` takes the backend's own scheme."""
+    """How activations are quantized. `symmetric: null` takes the backend's own scheme.
 
-    bits: int = field(default=8, metadata=limited(BITS))
+    `bits: null` leaves them in float.
+    """
+
+    bits: int | None = field(default=8, metadata=limited(BITS))
     symmetric: bool | None = None
 
 
@@ -147,7 +160,28 @@ class Fp32Schedule:
     warmup_epochs: float = field(default=0.0, metadata=limited(AT_LEAST_ZERO))
     decay: Decay = Decay.cosine
     label_smoothing: float = field(default=0.0, metadata=limited(FRACTION))
+    clip_grad_norm: float | None = field(default=None, metadata=limited(POSITIVE))
     select: Select = Select.best
+
+
+@dataclass(slots=True)
+class DistillConfig:
+    """Learning from the logits of an FP32 network. `weight` is their share of the loss; 0 is off.
+
+    Hinton et al. 2015, https://arxiv.org/abs/1503.02531.
+    """
+
+    weight: float = field(default=0.0, metadata=limited(FRACTION))
+    temperature: float = field(default=4.0, metadata=limited(POSITIVE))
+    teacher: Teacher = Teacher.fp32
+
+
+@dataclass(slots=True)
+class ProgressiveConfig:
+    """Wider bits at the start: `bits` in falling order share the first `share` of the steps."""
+
+    bits: list[int] = field(default_factory=list, metadata=limited(Each(BITS, empty=True)))
+    share: float = field(default=0.5, metadata=limited(FRACTION))
 
 
 @dataclass(slots=True)
@@ -155,6 +189,8 @@ class QatSchedule:
     """Fine-tuning with quantization in the loop, at ``schedule.fp32.lr * lr_scale``.
 
     `freeze_observers_at` and `freeze_bn_at` are shares of the training steps; 1.0 never freezes.
+    `scale_lr` is the learning rate of learned ranges relative to that of weights. `reestimate_bn`
+    is the number of training batches from which batch-norm statistics are found anew at the end.
     """
 
     epochs: int = field(default=5, metadata=limited(AT_LEAST_ZERO))
@@ -164,9 +200,15 @@ class QatSchedule:
     warmup_epochs: float = field(default=0.0, metadata=limited(AT_LEAST_ZERO))
     decay: Decay = Decay.cosine
     label_smoothing: float = field(default=0.0, metadata=limited(FRACTION))
+    clip_grad_norm: float | None = field(default=None, metadata=limited(POSITIVE))
     select: Select = Select.last
+    scale_lr: float = field(default=1.0, metadata=limited(POSITIVE))
+    scale_weight_decay: float = field(default=0.0, metadata=limited(AT_LEAST_ZERO))
     freeze_observers_at: float = field(default=0.33, metadata=limited(FRACTION))
     freeze_bn_at: float = field(default=0.75, metadata=limited(FRACTION))
+    reestimate_bn: int = field(default=0, metadata=limited(AT_LEAST_ZERO))
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    progressive: ProgressiveConfig = field(default_factory=ProgressiveConfig)
 
 
 @dataclass(slots=True)

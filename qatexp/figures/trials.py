@@ -79,11 +79,11 @@ def label(record: Record, differing: Iterable[Knob]) -> str:
 
 
 def bits_text(record: Record) -> str:
-    """``W4A8``: bits of weights and activations."""
-    weight, activation = (record.params.get(key) for key in (WEIGHT_BITS, ACTIVATION_BITS))
-    if weight is None or activation is None:
+    """``W4A8``: bits of weights and activations; 32 where they stay in float."""
+    if WEIGHT_BITS not in record.params or ACTIVATION_BITS not in record.params:
         return value_text(record.params.get(BITS, MISSING))
-    return f"W{weight}A{activation}"
+    weight, activation = (record.params[key] for key in (WEIGHT_BITS, ACTIVATION_BITS))
+    return f"W{32 if weight is None else weight}A{32 if activation is None else activation}"
 
 
 def value_text(value: Any) -> str:

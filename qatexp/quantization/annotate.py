@@ -78,13 +78,19 @@ class IntegerQuantizer(Quantizer):  # type: ignore[misc]
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
         """Attach the specs to the graph's nodes."""
         bits = resolve_layers(model.graph, self.qconfig)
+        if self.qconfig.weight.bits is None:
+            self._warn(
+                "qconfig.weight.bits=null: activations are rounded in float operators of the "
+                "deployed file, as integer kernels would quantize the weights too"
+            )
         self.plan.layers = {layer_name(node): layer for node, layer in bits.items()}
         for node in model.graph.nodes:
             if is_op(node, WEIGHTED) and node not in bits:
                 self.plan.skipped.append(layer_name(node))
             self._warn_of_weak_forms(node)
         for node, layer in bits.items():
-            self._annotate_weight(node, layer.weight_bits)
+            if layer.weight_bits is not None:
+                self._annotate_weight(node, layer.weight_bits)
         for node in self._quantized_tensors(model, set(bits)):
             spec = self._activation_spec(node, bits)
             _annotation(node).output_qspec = self._qspec(spec)
@@ -128,6 +134,8 @@ class IntegerQuantizer(Quantizer):  # type: ignore[misc]
     ) -> dict[fx.Node, None]:
         """Producers of the tensors that integer operators read or write, in order, once each."""
         wanted: dict[fx.Node, None] = {}
+        if self.qconfig.activation.bits is None:
+            return wanted
         for node in model.graph.nodes:
             if node not in layers and not is_op(node, INTEGER) and not is_op(node, UNARY_FLOAT):
                 continue
@@ -148,9 +156,9 @@ class IntegerQuantizer(Quantizer):  # type: ignore[misc]
 
     def _activation_spec(self, node: fx.Node, layers: dict[fx.Node, LayerBits]) -> ActivationSpec:
         demands = {
-            layers[reader].activation_bits: layer_name(reader)
+            bits: layer_name(reader)
             for reader in _readers(node)
-            if reader in layers
+            if reader in layers and (bits := layers[reader].activation_bits) is not None
         }
         bits = max(demands, default=UNDEMANDED_BITS)
         if len(demands) > 1:

@@ -85,7 +85,7 @@ def calibrate_(
     graph_module.eval()
     enable_(graph_module, False)
     _watch(graph_module, batches, statistics, _Statistics.observe_range_)
-    if not statistics:
+    if not statistics and any(True for _ in activation_quantizers(graph_module)):
         raise QuantizationError("no calibration images; check qconfig.calibration.batches")
     if config.method in _WITH_HISTOGRAM:
         _watch(graph_module, batches, statistics, _Statistics.observe_histogram_)

@@ -23,10 +23,15 @@ def fold(prepared: fx.GraphModule) -> tuple[fx.GraphModule, FoldReport]:
     return folded, report
 
 
-def convert(folded: fx.GraphModule) -> fx.GraphModule:
+def convert(folded: fx.GraphModule, *, float_weights: bool = False) -> fx.GraphModule:
     """Turn a folded model into one with integer weights and quantize/dequantize operators.
 
     The result computes bit for bit what the folded model computes, on the CPU.
+
+    Args:
+        folded: model without batch norm, in eval mode.
+        float_weights: only activations are quantized. They become rounding in float: between
+            quantize and dequantize operators, ONNX Runtime would quantize the weights by itself.
 
     Raises:
         QuantizationError: a batch norm is left, which would be deployed in float unnoticed.
@@ -42,8 +47,35 @@ def convert(folded: fx.GraphModule) -> fx.GraphModule:
         converted = convert_pt2e(copy.deepcopy(folded))
     assert isinstance(converted, fx.GraphModule)
     graph_module = fx.GraphModule(converted, converted.graph)
-    _requantize_views_(graph_module)
+    if float_weights:
+        _round_in_float_(graph_module)
+    else:
+        _requantize_views_(graph_module)
     return graph_module
+
+
+def _round_in_float_(graph_module: fx.GraphModule) -> None:
+    """Write every pair of quantize and dequantize as multiplication, rounding and clamping."""
+    aten, graph = torch.ops.aten, graph_module.graph
+    for node in list(graph.nodes):
+        if not is_op(node, {torch.ops.quantized_decomposed.quantize_per_tensor.default}):
+            continue
+        x, scale, zero_point, low, high = node.args[:5]
+        assert isinstance(x, fx.Node)
+        assert isinstance(scale, float)
+        bounds = low - zero_point, high - zero_point
+        with graph.inserting_before(node):
+            value = graph.call_function(aten.mul.Tensor, (x, 1.0 / scale))
+            value = graph.call_function(aten.round.default, (value,))
+            value = graph.call_function(aten.clamp.default, (value, *bounds))
+            value = graph.call_function(aten.mul.Tensor, (value, scale))
+        value.meta = dict(x.meta)
+        for reader in list(node.users):
+            reader.replace_all_uses_with(value)
+            graph.erase_node(reader)
+        graph.erase_node(node)
+    graph.lint()
+    graph_module.recompile()
 
 
 def _requantize_views_(graph_module: fx.GraphModule) -> None:

@@ -16,10 +16,10 @@ from qatexp.quantization.graph_ops import WEIGHTED, is_op, layer_name
 
 @dataclass(frozen=True, slots=True)
 class LayerBits:
-    """Bits of one convolution or linear layer: its weight and its input activation."""
+    """Bits of one convolution or linear layer: its weight and its input; None stays in float."""
 
-    weight_bits: int
-    activation_bits: int
+    weight_bits: int | None
+    activation_bits: int | None
 
 
 def has_parameter_weight(layer: fx.Node) -> bool:
@@ -57,7 +57,8 @@ def resolve_layers(graph: fx.Graph, qconfig: QConfig) -> dict[fx.Node, LayerBits
 def _layer_bits(name: str, qconfig: QConfig, *, at_end: bool) -> LayerBits | None:
     weight, activation = qconfig.weight.bits, qconfig.activation.bits
     if at_end and qconfig.first_last_bits is not None:
-        weight = activation = qconfig.first_last_bits
+        weight = None if weight is None else qconfig.first_last_bits
+        activation = None if activation is None else qconfig.first_last_bits
     for rule in qconfig.layers:
         if fnmatchcase(name, rule.match):
             if rule.skip:

@@ -159,16 +159,21 @@ def activation_quantizers(model: nn.Module) -> Iterator[tuple[str, ActivationFak
             yield name, module
 
 
+def weight_quantizer_calls(
+    graph_module: fx.GraphModule,
+) -> Iterator[tuple[fx.Node, WeightFakeQuantize, Tensor]]:
+    """Calls of weight quantizers, in order; each with its module and the weight it quantizes."""
+    for node in graph_module.graph.nodes:
+        quantizer = module_of(node)
+        if isinstance(quantizer, WeightFakeQuantize):
+            yield node, quantizer, attribute_of(node.args[0])
+
+
 def weight_quantizers(
     graph_module: fx.GraphModule,
 ) -> Iterator[tuple[WeightFakeQuantize, Tensor]]:
     """Weight quantizers of a prepared model, each with the weight that it quantizes."""
-    for node in graph_module.graph.nodes:
-        quantizer = module_of(node)
-        if isinstance(quantizer, WeightFakeQuantize):
-            weight = node.args[0]
-            assert isinstance(weight, fx.Node)
-            yield quantizer, attribute_of(weight)
+    return ((quantizer, weight) for _, quantizer, weight in weight_quantizer_calls(graph_module))
 
 
 def enable_(model: nn.Module, enabled: bool = True) -> None:
@@ -199,4 +204,14 @@ def quantization_parameters(model: nn.Module) -> list[nn.Parameter]:
         for module in model.modules()
         if isinstance(module, ActivationFakeQuantize | WeightFakeQuantize)
         for parameter in module.parameters(recurse=False)
+    ]
+
+
+def quantizer_states(model: nn.Module) -> list[Tensor]:
+    """All tensors that say where the grids lie: scales, zero points and what they derive from."""
+    return [
+        tensor.detach()
+        for module in model.modules()
+        if isinstance(module, ActivationFakeQuantize | WeightFakeQuantize)
+        for tensor in module.state_dict().values()
     ]

@@ -24,6 +24,7 @@ from qatexp.training import EpochLog, seed_everything, stage_seed
 log = logging.getLogger(__name__)
 
 WEIGHTS, HISTORY = "weights.safetensors", "history.json"
+OSCILLATION = "oscillation.json"
 
 
 @dataclass
@@ -97,8 +98,12 @@ def load_weights_(module: nn.Module, folder: Path) -> None:
 
 def save_history(history: Sequence[EpochLog], folder: Path) -> None:
     """Write the epochs of a training as JSON."""
-    rows = [{"epoch": row.epoch, **row.metrics()} for row in history]
-    (folder / HISTORY).write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    save_json([{"epoch": row.epoch, **row.metrics()} for row in history], folder / HISTORY)
+
+
+def save_json(content: Any, path: Path) -> None:
+    """Write JSON types as a file of a stage."""
+    path.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def load_history(folder: Path) -> list[EpochLog]:

@@ -31,7 +31,7 @@ def convert_and_export(context: Context, name: str, trained: fx.GraphModule) -> 
     with context.stage(f"convert_{name}"):
         # Rounding in float32 is exact on the CPU, so conversion happens there.
         folded, report = fold(trained.cpu())
-        converted = convert(folded)
+        converted = convert(folded, float_weights=context.config.qconfig.weight.bits is None)
         trained.to(context.device)
     if report.unfolded:
         context.warnings.append(

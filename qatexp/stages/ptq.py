@@ -8,11 +8,10 @@ import torch
 from torch import nn
 
 from qatexp.config.parse import plain_config
-from qatexp.quantization.calibrate import calibrate_
 from qatexp.quantization.prepare import PreparedModel, prepare
 from qatexp.stages.code import code_of
 from qatexp.stages.context import Context, load_weights_, save_weights
-from qatexp.training import stage_seed
+from qatexp.stages.recipe import calibrate_on_
 
 
 def ptq(context: Context, baseline: nn.Module) -> PreparedModel:
@@ -36,14 +35,9 @@ def ptq(context: Context, baseline: nn.Module) -> PreparedModel:
             "threads": torch.get_num_threads(),
             "qconfig": plain_config(config)["qconfig"],
         }
-        seed = stage_seed(config.seed, "calibration")
 
         def make(folder: Path) -> None:
-            calibrate_(
-                graph_module,
-                lambda: data.calibration_batches(config.qconfig.calibration.batches, seed=seed),
-                config.qconfig.calibration,
-            )
+            calibrate_on_(graph_module, config, data)
             save_weights(graph_module, folder)
 
         load_weights_(graph_module, context.entry("ptq", parts, make))

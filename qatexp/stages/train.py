@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-from qatexp.config.schema import ExperimentConfig, QatSchedule
+from qatexp.config.parse import plain_config
+from qatexp.config.schema import ExperimentConfig
 from qatexp.data import ImageData, load_data
 from qatexp.errors import TrainingError
 from qatexp.models import build_model
-from qatexp.quantization.prepare import (
-    freeze_batch_norm_,
-    freeze_ranges_,
-    prepare,
-    quantization_parameters,
-)
+from qatexp.quantization.prepare import prepare, quantization_parameters
 from qatexp.stages.code import code_of, target_code
 from qatexp.stages.context import (
+    OSCILLATION,
     Context,
     load_history,
     load_weights_,
     save_history,
+    save_json,
     save_weights,
 )
+from qatexp.stages.recipe import QatRecipe
 from qatexp.training import (
+    Distillation,
     EpochLog,
     device_of,
     make_fabric,
@@ -43,6 +45,7 @@ from qatexp.training.plan import TrainPlan, plan_of
 
 DATA_FOLDER = "decoded"
 """Below `cache.dir`: images of folders, decoded once."""
+State = dict[str, Tensor]
 CODE = ("training", "data", "stages.train")
 """Parts of qatexp that decide the result of every training."""
 
@@ -111,19 +114,29 @@ def training_parts(config: ExperimentConfig, data: ImageData, name: str) -> dict
             plan.decay.name,
             plan.label_smoothing,
             plan.select.name,
+            plan.clip_grad_norm,
             plan.limit_batches,
         ],
     }
     if name == "qat":
-        qat = config.schedule.qat
-        parts["freeze"] = [qat.freeze_observers_at, qat.freeze_bn_at]
+        parts["recipe"] = plain_config(config)["schedule"]["qat"]
+        parts["calibration"] = plain_config(config)["qconfig"]["calibration"]
     return parts
 
 
-def train_stage(context: Context, name: str, model: nn.Module, folder: Path) -> None:
+def train_stage(
+    context: Context, name: str, model: nn.Module, folder: Path, *, teacher: nn.Module | None = None
+) -> None:
     """Train `model` and write weights and history into a stage's folder.
 
     On several devices copies of `model` are trained, and it stays as it is.
+
+    Args:
+        context: the run.
+        name: fp32, control or qat.
+        model: network, or prepared graph, on the run's device.
+        folder: where the files go.
+        teacher: FP32 network whose logits QAT learns from, None where it learns from none.
 
     Raises:
         TrainingError: the loss became infinite or NaN, or a process of several failed.
@@ -132,24 +145,27 @@ def train_stage(context: Context, name: str, model: nn.Module, folder: Path) -> 
     # A Fabric of several processes can be launched once only, so each training makes its own.
     fabric = make_fabric(config.trainer, context.device)
     if config.trainer.devices == 1:
-        history = _train_(fabric, config, context.data, name, model, on_epoch=context.on_epoch)
-        save_weights(model, folder)
-        save_history(history, folder)
+        job = _Job(fabric, config, context.data, name, folder)
+        _train_(job, model, teacher, on_epoch=context.on_epoch)
         return
-    state = {key: value.detach().cpu() for key, value in model.state_dict().items()}
-    _launch(fabric, config, name, state, folder)
+    states = [_state(model), None if teacher is None else _state(teacher)]
+    _launch(fabric, config, name, states, folder)
     for epoch in load_history(folder):
         context.on_epoch(name, epoch)
 
 
+def _state(model: nn.Module) -> State:
+    return {key: value.detach().cpu() for key, value in model.state_dict().items()}
+
+
 def _launch(
-    fabric: Fabric, config: ExperimentConfig, name: str, state: dict[str, Tensor], folder: Path
+    fabric: Fabric, config: ExperimentConfig, name: str, states: list[State | None], folder: Path
 ) -> None:
     """Train in several processes; what goes wrong in one of them is told in one line."""
     others = set(active_children())
     worker: Any = _worker  # Fabric's annotation leaves out the arguments that it hands on
     try:
-        fabric.launch(worker, config, name, state, folder)
+        fabric.launch(worker, config, name, states, folder)
     except (ProcessExitedException, ProcessRaisedException) as problem:
         last = str(problem).strip().splitlines()[-1]
         reason = re.sub(r"^qatexp\.errors\.\w+: ", "", last)
@@ -166,7 +182,7 @@ def _ignore(name: str, epoch: EpochLog) -> None:
 
 
 def _worker(
-    fabric: Fabric, config: ExperimentConfig, name: str, state: dict[str, Tensor], folder: Path
+    fabric: Fabric, config: ExperimentConfig, name: str, states: list[State | None], folder: Path
 ) -> None:
     """One process of several: rebuild everything from the configuration, then train.
 
@@ -177,50 +193,72 @@ def _worker(
         torch.set_num_threads(config.trainer.threads)
     data = open_data(config, fabric.device)
     model, _ = build_network(config, data)
+    teacher = None if states[1] is None else copy.deepcopy(model)
     if name == "qat":
         model = prepare(model, data.example().cpu(), config.qconfig).graph_module
-    model.load_state_dict(state)
+    for network, state in zip((model, teacher), states, strict=True):
+        if network is not None and state is not None:
+            network.load_state_dict(state)
+            network.to(fabric.device)
     seed_everything(stage_seed(config.seed, name))
-    history = _train_(fabric, config, data, name, model, on_epoch=_ignore)
-    if fabric.global_rank == 0:
-        save_weights(model, folder)
-        save_history(history, folder)
+    _train_(_Job(fabric, config, data, name, folder), model, teacher, on_epoch=_ignore)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One training in one process."""
+
+    fabric: Fabric
+    config: ExperimentConfig
+    data: ImageData
+    name: str
+    folder: Path
+    """Takes weights and history, from the first process."""
 
 
 def _train_(
-    fabric: Fabric,
-    config: ExperimentConfig,
-    data: ImageData,
-    name: str,
+    job: _Job,
     model: nn.Module,
+    teacher: nn.Module | None,
     *,
     on_epoch: Callable[[str, EpochLog], None],
-) -> list[EpochLog]:
-    quantized = name == "qat"
-    return train_(
+) -> None:
+    plan = training_plan(job.config, job.name)
+    recipe = _recipe(job, plan, model, teacher) if isinstance(model, fx.GraphModule) else None
+    history = train_(
         model,
-        training_plan(config, name),
-        data,
-        fabric=fabric,
-        name=name,
-        seed=stage_seed(config.seed, name),
-        undecayed=quantization_parameters(model) if quantized else (),
-        trusted=config.trusted_packages,
-        before_step=_freezing(model, config.schedule.qat) if quantized else None,
-        on_epoch=lambda epoch: on_epoch(name, epoch),
+        plan,
+        job.data,
+        fabric=job.fabric,
+        name=job.name,
+        seed=stage_seed(job.config.seed, job.name),
+        scales=[] if recipe is None else quantization_parameters(model),
+        trusted=job.config.trusted_packages,
+        steering=recipe,
+        on_epoch=lambda epoch: on_epoch(job.name, epoch),
     )
+    if job.fabric.global_rank == 0:
+        if recipe is not None:
+            recipe.finish_()
+            save_json(recipe.oscillation, job.folder / OSCILLATION)
+        save_weights(model, job.folder)
+        save_history(history, job.folder)
 
 
-def _freezing(model: nn.Module, schedule: QatSchedule) -> Callable[[float], None]:
-    """Freeze ranges, then batch-norm statistics, once their share of the steps is done."""
-
-    def before_step(share: float) -> None:
-        if share >= schedule.freeze_observers_at:
-            freeze_ranges_(model)
-        if share >= schedule.freeze_bn_at:
-            freeze_batch_norm_(model)
-
-    return before_step
+def _recipe(
+    job: _Job, plan: TrainPlan, graph_module: fx.GraphModule, teacher: nn.Module | None
+) -> QatRecipe:
+    distill = job.config.schedule.qat.distill
+    return QatRecipe(
+        graph_module,
+        job.config,
+        job.data,
+        fabric=job.fabric,
+        steps_per_epoch=plan.steps(job.data.steps_per_epoch()),
+        distillation=None
+        if teacher is None
+        else Distillation(teacher.eval(), distill.weight, distill.temperature),
+    )
 
 
 def restore(model: nn.Module, folder: Path, device: torch.device) -> nn.Module:

@@ -6,10 +6,13 @@ from qatexp.training.evaluate import Scores, evaluate
 from qatexp.training.fabric import device_of, make_fabric, seed_everything, stage_seed
 from qatexp.training.loop import EpochLog, TrainingData, train_
 from qatexp.training.plan import TrainPlan
+from qatexp.training.steering import Distillation, Steering
 
 __all__ = [
+    "Distillation",
     "EpochLog",
     "Scores",
+    "Steering",
     "TrainPlan",
     "TrainingData",
     "device_of",

@@ -18,6 +18,7 @@ from qatexp.errors import TrainingError
 from qatexp.training.evaluate import Scores, evaluate
 from qatexp.training.plan import TrainPlan, build_optimizer
 from qatexp.training.progress import Reporter, reporter
+from qatexp.training.steering import Steering
 
 
 class TrainingData(Protocol):
@@ -46,13 +47,17 @@ class TrainingData(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EpochLog:
-    """One epoch: mean training loss, last learning rate, validation figures where there are any."""
+    """One epoch: mean training loss, last learning rate, and figures that are not always there.
+
+    `oscillation` is the share of quantized weights whose code changes in one step.
+    """
 
     epoch: int
     loss: float
     lr: float
     val_top1: float | None = None
     val_loss: float | None = None
+    oscillation: float | None = None
 
     def metrics(self) -> dict[str, float]:
         """The figures that are there, by name."""
@@ -61,6 +66,7 @@ class EpochLog:
             "lr": self.lr,
             "val_top1": self.val_top1,
             "val_loss": self.val_loss,
+            "oscillation": self.oscillation,
         }
         return {name: value for name, value in values.items() if value is not None}
 
@@ -73,9 +79,9 @@ def train_(
     fabric: Fabric,
     name: str,
     seed: int,
-    undecayed: Sequence[nn.Parameter] = (),
+    scales: Sequence[nn.Parameter] = (),
     trusted: Sequence[str] = (),
-    before_step: Callable[[float], None] | None = None,
+    steering: Steering | None = None,
     on_epoch: Callable[[EpochLog], None] | None = None,
 ) -> list[EpochLog]:
     """Train a model in place; it ends in eval mode with the weights that `plan.select` chooses.
@@ -87,16 +93,17 @@ def train_(
         fabric: devices and precision, launched.
         name: what is trained, for messages: fp32, control or qat.
         seed: seed of shuffling and augmentation.
-        undecayed: parameters without weight decay (learned scales).
+        scales: learned ranges, with a rate and a decay of their own.
         trusted: packages that the user trusts for `schedule.optimizer._target_`.
-        before_step: called with the share (0..1) of steps done before each step.
+        steering: the loss, and what happens around the steps; None is plain cross entropy.
         on_epoch: called with each finished epoch's figures, on the first rank.
 
     Raises:
         TrainingError: the loss became infinite or NaN.
     """
-    job = _Job(name, plan, data, fabric, seed, _steps(plan, data), before_step)
-    optimizer = build_optimizer(plan, model, undecayed=undecayed, trusted=trusted)
+    steering = Steering(label_smoothing=plan.label_smoothing) if steering is None else steering
+    job = _Job(name, plan, data, fabric, seed, plan.steps(data.steps_per_epoch()), steering)
+    optimizer = build_optimizer(plan, model, scales=scales, trusted=trusted)
     wrapped, optimizer = fabric.setup(model, optimizer)
     history: list[EpochLog] = []
     best = _Best()
@@ -105,7 +112,7 @@ def train_(
             started = time.perf_counter()
             loss = _train_epoch_(wrapped, optimizer, job, epoch, report)
             val = evaluate(model, data.eval_batches("val")) if data.size("val") > 0 else None
-            history.append(_epoch_log(job, epoch, loss, val))
+            history.append(_epoch_log(job, epoch, loss, val, steering.end_epoch()))
             if on_epoch is not None and fabric.global_rank == 0:
                 on_epoch(history[-1])
             report.epoch(_line(name, history[-1], plan.epochs, time.perf_counter() - started))
@@ -127,7 +134,7 @@ class _Job:
     seed: int
     steps: int
     """Steps of one epoch."""
-    before_step: Callable[[float], None] | None
+    steering: Steering
 
     @property
     def total(self) -> int:
@@ -148,11 +155,6 @@ class _Best:
     def restore_(self, model: nn.Module) -> None:
         if self.state is not None:
             model.load_state_dict(self.state)
-
-
-def _steps(plan: TrainPlan, data: TrainingData) -> int:
-    steps = data.steps_per_epoch()
-    return steps if plan.limit_batches is None else min(steps, plan.limit_batches)
 
 
 def _train_epoch_(
@@ -177,16 +179,16 @@ def _train_epoch_(
     )
     for index, (images, labels) in enumerate(batches):
         step = (epoch - 1) * job.steps + index
-        if job.before_step is not None:
-            job.before_step(step / job.total)
+        job.steering.before_step(step / job.total)
         for group in optimizer.param_groups:
-            group["lr"] = plan.rate(step, job.steps)
-        loss = nn.functional.cross_entropy(
-            _logits(wrapped(images)), labels, label_smoothing=plan.label_smoothing
-        )
+            group["lr"] = plan.rate(step, job.steps) * group["lr_factor"]
+        loss = job.steering.loss(_logits(wrapped(images)), images, labels)
         fabric.backward(loss)
+        if plan.clip_grad_norm is not None:
+            fabric.clip_gradients(wrapped, optimizer, max_norm=plan.clip_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
+        job.steering.after_step(step)
         total += loss.detach()
         value = float(total) if index % look_every == 0 or index == job.steps - 1 else None
         if value is not None and not math.isfinite(value):
@@ -204,11 +206,12 @@ def _logits(output: object) -> Tensor:
     return output
 
 
-def _epoch_log(job: _Job, epoch: int, loss: float, val: Scores | None) -> EpochLog:
+def _epoch_log(
+    job: _Job, epoch: int, loss: float, val: Scores | None, oscillation: float | None
+) -> EpochLog:
     rate = job.plan.rate(epoch * job.steps - 1, job.steps)
-    if val is None:
-        return EpochLog(epoch, loss, rate)
-    return EpochLog(epoch, loss, rate, val.top1, val.loss)
+    top1, val_loss = (None, None) if val is None else (val.top1, val.loss)
+    return EpochLog(epoch, loss, rate, top1, val_loss, oscillation)
 
 
 def _diverged(job: _Job, epoch: int, index: int) -> str:

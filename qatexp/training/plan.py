@@ -28,8 +28,19 @@ class TrainPlan:
     decay: Decay
     label_smoothing: float
     select: Select
+    clip_grad_norm: float | None = None
+    scale_lr: float = 1.0
+    scale_weight_decay: float = 0.0
     optimizer: dict[str, Any] = field(default_factory=dict)
     limit_batches: int | None = None
+
+    def steps(self, steps_per_epoch: int) -> int:
+        """Steps of one epoch, of a data set with so many full batches."""
+        return (
+            steps_per_epoch
+            if self.limit_batches is None
+            else min(steps_per_epoch, self.limit_batches)
+        )
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
         """Learning rate of a step (0-based), a factor of the peak times the peak."""
@@ -52,6 +63,9 @@ def plan_of(
     limit_batches: int | None,
 ) -> TrainPlan:
     """Build the plan of one part of the schedule with its resolved learning rate."""
+    scales = (
+        (part.scale_lr, part.scale_weight_decay) if isinstance(part, QatSchedule) else (1.0, 0.0)
+    )
     return TrainPlan(
         epochs=part.epochs,
         lr=lr,
@@ -61,6 +75,9 @@ def plan_of(
         decay=part.decay,
         label_smoothing=part.label_smoothing,
         select=part.select,
+        clip_grad_norm=part.clip_grad_norm,
+        scale_lr=scales[0],
+        scale_weight_decay=scales[1],
         optimizer=dict(schedule.optimizer),
         limit_batches=limit_batches,
     )
@@ -70,10 +87,12 @@ def build_optimizer(
     plan: TrainPlan,
     model: nn.Module,
     *,
-    undecayed: Sequence[nn.Parameter] = (),
+    scales: Sequence[nn.Parameter] = (),
     trusted: Sequence[str] = (),
 ) -> torch.optim.Optimizer:
-    """Make the optimizer of a plan; `undecayed` parameters get a group without weight decay.
+    """Make the optimizer of a plan; learned `scales` get a group with rate and decay of their own.
+
+    The factor of a group's learning rate is its `lr_factor`.
 
     Raises:
         ConfigError: the target is no optimizer, does not take momentum, or refuses its arguments.
@@ -90,12 +109,12 @@ def build_optimizer(
                 "schedule.qat.momentum to null, or leave out the former."
             )
         options |= momentum
-    special = {id(parameter) for parameter in undecayed}
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in model.parameters() if p.requires_grad and id(p) not in special]}
-    ]
-    if undecayed:
-        groups.append({"params": list(undecayed), "weight_decay": 0.0})
+    special = {id(parameter) for parameter in scales}
+    weights = [p for p in model.parameters() if p.requires_grad and id(p) not in special]
+    groups: list[dict[str, Any]] = [{"params": weights, "lr_factor": 1.0}]
+    if scales:
+        decay, factor = plan.scale_weight_decay, plan.scale_lr
+        groups.append({"params": list(scales), "weight_decay": decay, "lr_factor": factor})
     try:
         optimizer = factory(groups, lr=plan.lr, weight_decay=plan.weight_decay, **options)
     except (TypeError, ValueError) as problem:

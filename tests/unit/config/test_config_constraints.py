@@ -78,3 +78,9 @@ def test_limits_are_checked_at_any_depth_and_named_in_full(tree, key):
 
 def test_limits_that_hold_pass():
     check_limits(Tree(leaves=[Leaf(3)]))
+
+
+def test_a_list_that_may_be_empty_still_checks_its_members():
+    constraint = Each(Range(2, 8), empty=True)
+    assert constraint.violation([]) is None
+    assert constraint.violation([4, 9]) == "allowed: 2 to 8"

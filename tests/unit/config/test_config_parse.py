@@ -419,9 +419,18 @@ def test_the_names_of_parameters_are_those_of_the_command_line(changed):
                 "warmup_epochs",
                 "decay",
                 "label_smoothing",
+                "clip_grad_norm",
                 "select",
             )
         ),
+        "schedule.qat.scale_lr",
+        "schedule.qat.scale_weight_decay",
+        "schedule.qat.reestimate_bn",
+        "schedule.qat.distill.weight",
+        "schedule.qat.distill.temperature",
+        "schedule.qat.distill.teacher",
+        "schedule.qat.progressive.bits",
+        "schedule.qat.progressive.share",
         "schedule.qat.freeze_observers_at",
         "schedule.qat.freeze_bn_at",
         "schedule.control",
@@ -439,6 +448,7 @@ def test_the_names_of_parameters_are_those_of_the_command_line(changed):
         "model.pretrained",
         "export.opset",
         "export.dynamic_batch",
+        "export.pack",
         "measure.threads",
     }
     assert params["model"] == "resnet8"
@@ -499,3 +509,64 @@ print(sorted({"torch", "torchvision", "mlflow", "numpy", "matplotlib"} & set(sys
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        pytest.param(
+            ["qconfig.weight.bits=null", "qconfig.activation.bits=null"],
+            "qconfig.weight.bits=null and qconfig.activation.bits=null leave nothing to quantize; "
+            "set one of them to 2..8.",
+            id="nothing to quantize",
+        ),
+        pytest.param(
+            ["qconfig.activation.bits=null", "qconfig.layers=[{match: a, activation_bits: 4}]"],
+            "qconfig.layers[0].activation_bits=4 is not possible with "
+            "qconfig.activation.bits=null, which leaves all of them in float.",
+            id="a rule for what is in float",
+        ),
+        pytest.param(
+            ["schedule.qat.distill.weight=0.5", "schedule.qat.distill.teacher=control"],
+            "schedule.qat.distill.teacher=control needs the control: set schedule.control=true, "
+            "or take the teacher fp32.",
+            id="a teacher that is not trained",
+        ),
+        pytest.param(
+            ["schedule.qat.progressive.bits=[4,8]"],
+            "schedule.qat.progressive.bits=[4, 8] is not possible; allowed: different numbers in "
+            "falling order, e.g. [8, 4].",
+            id="rising bits",
+        ),
+        pytest.param(
+            ["schedule.qat.progressive.bits=[8,4]", "schedule.qat.select=best"],
+            "schedule.qat.progressive.bits=[8, 4] and schedule.qat.select=best exclude each "
+            "other: an early epoch at wider bits would win; set schedule.qat.select=last.",
+            id="the best of different bits",
+        ),
+        pytest.param(
+            ["export.pack=direct", "qconfig.layers=[{match: a, weight_bits: 2}]"],
+            "qconfig.layers[0].weight_bits=2 is not possible with export.pack=direct: ONNX Runtime "
+            "does not load INT2 that DequantizeLinear reads; use export.pack=cast, or 3 and more "
+            "bits.",
+            id="two bits without a cast",
+        ),
+    ],
+)
+def test_keys_that_exclude_each_other(changed, overrides, text):
+    with pytest.raises(ConfigError) as problem:
+        parse(changed(*overrides))
+    assert str(problem.value) == text
+
+
+@pytest.mark.parametrize(
+    ("weight", "activation", "name"),
+    [("4", "8", "w4a8"), ("null", "4", "w32a4"), ("2", "null", "w2a32")],
+)
+def test_the_parameter_bits_names_different_bits_of_weights_and_activations(
+    changed, weight, activation, name
+):
+    config = parse(
+        changed(f"qconfig.weight.bits={weight}", f"qconfig.activation.bits={activation}")
+    )
+    assert flat_params(config)["qconfig.bits"] == name

@@ -550,3 +550,27 @@ def test_calibration_refuses_a_broken_model(odd_net, images):
     graph_module = prepare(odd_net, images, qconfig()).graph_module
     with pytest.raises(QuantizationError, match="not finite"):
         calibrate_(graph_module, lambda: iter([images]), CalibrationConfig())
+
+
+@pytest.mark.parametrize(
+    ("weight_bits", "activation_bits"), [(4, None), (None, 4)], ids=["weights", "activations"]
+)
+def test_weights_or_activations_alone_are_quantized_and_deployed_so(
+    odd_net, images, tmp_path, weight_bits, activation_bits
+):
+    """Between Q and DQ, ONNX Runtime would quantize float weights by itself."""
+    config = qconfig(weight_bits, activation_bits, first_last_bits=None)
+    model = trained(odd_net, images, config)
+    assert bool(list(weight_quantizers(model))) == (weight_bits is not None)
+    assert bool(list(activation_quantizers(model))) == (activation_bits is not None)
+    folded, _ = fold(model)
+    converted = convert(folded, float_weights=weight_bits is None)
+    path = tmp_path / "model.onnx"
+    onnxruntime.export(converted, images[:2], path, ExportConfig())
+    with torch.no_grad():
+        expected = converted(images)
+        assert torch.equal(expected, folded(images))
+    output = onnxruntime.load(path, threads=1)(images)
+    # Float convolutions of two libraries, which may move a code at a tie.
+    assert float(((output - expected).abs() > 1e-4).float().mean()) <= 0.05
+    assert onnxruntime.describe(path, images).macs_int_share == 0.0

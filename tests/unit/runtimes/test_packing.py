@@ -74,9 +74,7 @@ def test_direct_packing_loads_but_computes_in_float_and_warns(images, tmp_path):
 
 
 def test_direct_packing_of_two_bits_is_refused(images, tmp_path):
-    with pytest.raises(
-        ExportError, match=r"export\.pack=direct is not possible with 2-bit weights"
-    ):
+    with pytest.raises(ExportError, match=r"export\.pack=direct is not possible with 2-bit"):
         onnxruntime.export(
             converted(images, 2), images, tmp_path / "m.onnx", ExportConfig(pack=Pack.direct)
         )

@@ -7,7 +7,7 @@ from torch import nn
 
 from qatexp.config.schema import Decay, Select
 from qatexp.errors import TrainingError
-from qatexp.training import EpochLog, train_
+from qatexp.training import EpochLog, Steering, train_
 
 
 def network():
@@ -15,13 +15,32 @@ def network():
     return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
 
 
+class Watcher(Steering):
+    """Notes when it is called, and a model's first weight at the time."""
+
+    def __init__(self, model=None):
+        super().__init__()
+        self.model = model
+        self.shares, self.steps, self.weights = [], [], []
+
+    def before_step(self, share):
+        self.shares.append(share)
+        self._note()
+
+    def after_step(self, step):
+        self.steps.append(step)
+        self._note()
+
+    def _note(self):
+        if self.model is not None:
+            self.weights.append(self.model[0].weight.detach().clone())
+
+
 @pytest.fixture
 def train(data, fabric, plan):
     """Train a new network, or the one given; returns it with its history."""
 
-    def run(
-        model=None, *, name="fp32", seed=0, undecayed=(), before_step=None, on_epoch=None, **to
-    ):
+    def run(model=None, *, name="fp32", seed=0, scales=(), steering=None, on_epoch=None, **to):
         model = network() if model is None else model
         history = train_(
             model,
@@ -30,8 +49,8 @@ def train(data, fabric, plan):
             fabric=fabric,
             name=name,
             seed=seed,
-            undecayed=undecayed,
-            before_step=before_step,
+            scales=scales,
+            steering=steering,
             on_epoch=on_epoch,
         )
         return SimpleNamespace(model=model, history=history, weights=model.state_dict())
@@ -81,11 +100,9 @@ def test_the_data_is_asked_for_each_epoch_with_the_seed_and_the_limit(train, dat
 
 
 def test_a_limit_shortens_the_epochs_and_their_schedule(train):
-    shares = []
-    history = train(
-        epochs=2, limit_batches=1, before_step=shares.append, decay=Decay.linear
-    ).history
-    assert shares == [0, 0.5]
+    watcher = Watcher()
+    history = train(epochs=2, limit_batches=1, steering=watcher, decay=Decay.linear).history
+    assert watcher.shares == [0, 0.5]
     assert [row.lr for row in history] == pytest.approx([0.1, 0.05])
 
 
@@ -93,18 +110,54 @@ def test_a_limit_beyond_the_data_changes_nothing(train):
     assert train(limit_batches=99).history == train().history
 
 
-def test_before_step_gets_the_share_of_the_steps_that_are_done(train):
-    shares = []
-    train(before_step=shares.append, epochs=3)
-    assert shares == pytest.approx([step / 12 for step in range(12)])
+def test_steering_is_called_around_every_step_with_the_share_and_the_number(train):
+    watcher = Watcher()
+    train(steering=watcher, epochs=3)
+    assert watcher.shares == pytest.approx([step / 12 for step in range(12)])
+    assert watcher.steps == list(range(12))
 
 
-def test_before_step_comes_before_the_step_changes_anything(train):
-    model, seen = network(), []
+def test_steering_comes_before_and_after_the_step_changes_anything(train):
+    model = network()
+    watcher = Watcher(model)
     before = model[0].weight.detach().clone()
-    train(model, before_step=lambda _: seen.append(model[0].weight.detach().clone()))
-    assert torch.equal(seen[0], before)
-    assert not torch.equal(seen[1], before)
+    train(model, steering=watcher, limit_batches=1, epochs=1)
+    assert torch.equal(watcher.weights[0], before)
+    assert torch.equal(watcher.weights[1], model[0].weight)
+    assert not torch.equal(watcher.weights[1], before)
+
+
+def test_steering_chooses_the_loss_and_reports_the_oscillation(train):
+    class Constant(Steering):
+        def loss(self, logits, images, labels):
+            return 0 * logits.sum() + len(images)
+
+        def end_epoch(self):
+            return 0.25
+
+    result = train(steering=Constant(), epochs=1, weight_decay=0.0)
+    assert result.history[0].loss == 8  # images of a batch
+    assert result.history[0].metrics()["oscillation"] == 0.25
+
+
+def test_gradients_are_clipped_to_the_norm(train):
+    """A step of plain SGD is no longer than the rate times the norm allowed."""
+    model = network()
+    before = [value.detach().clone() for value in model.parameters()]
+    train(
+        model,
+        epochs=1,
+        limit_batches=1,
+        momentum=None,
+        weight_decay=0.0,
+        clip_grad_norm=0.01,
+        warmup_epochs=0,
+    )
+    moved = [
+        (new.detach() - old).square().sum()
+        for new, old in zip(model.parameters(), before, strict=True)
+    ]
+    assert float(torch.stack(moved).sum().sqrt()) == pytest.approx(0.1 * 0.01, rel=1e-3)
 
 
 def test_no_epochs_leave_the_weights_and_end_in_eval_mode(train):
@@ -179,7 +232,7 @@ def test_figures_that_are_zero_are_figures():
     }
 
 
-def test_undecayed_parameters_keep_their_size(train):
+def test_learned_scales_have_a_decay_of_their_own(train):
     """Neither has a gradient of its own, so that decay alone could move them."""
 
     class Scaled(nn.Module):
@@ -193,7 +246,7 @@ def test_undecayed_parameters_keep_their_size(train):
             return self.layer(x) + 0 * self.scale + 0 * self.other
 
     model = Scaled()
-    train(model, undecayed=[model.scale], weight_decay=0.1)
+    train(model, scales=[model.scale], weight_decay=0.1)
     assert model.scale.item() == 1
     assert model.other.item() < 1
 

@@ -117,11 +117,13 @@ def test_an_optimizer_gets_the_numbers_of_its_plan(model):
     assert group["params"] == list(model.parameters())
 
 
-def test_undecayed_parameters_are_trained_once_and_without_decay(model):
+def test_scales_are_trained_once_with_a_rate_and_a_decay_of_their_own(model):
     bias = model[0].bias
-    decayed, undecayed = build_optimizer(plan(), model, undecayed=[bias]).param_groups
+    own = plan(scale_lr=0.5, scale_weight_decay=0.02)
+    decayed, undecayed = build_optimizer(own, model, scales=[bias]).param_groups
     assert [id(p) for p in undecayed["params"]] == [id(bias)]
-    assert undecayed["weight_decay"] == 0
+    assert (undecayed["weight_decay"], undecayed["lr_factor"]) == (0.02, 0.5)
+    assert decayed["lr_factor"] == 1
     assert (undecayed["lr"], undecayed["momentum"]) == (0.8, 0.9)
     assert decayed["weight_decay"] == 0.01
     assert id(bias) not in {id(p) for p in decayed["params"]}

@@ -1,0 +1,93 @@
+"""Change the bits of a prepared model's quantizers during training: from wide to narrow.
+
+At each change the ranges are calibrated anew, so that the narrower grid starts where calibration
+at its bits would have put it on the present weights. Starting 2 bits from a network trained at 4
+is worth half a point to a point: Zhuang et al. 2018, https://arxiv.org/abs/1711.00205.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import fx
+
+from qatexp.quantization.fake_quantize import ActivationFakeQuantize, WeightFakeQuantize
+from qatexp.quantization.prepare import activation_quantizers, weight_quantizers
+
+
+@dataclass
+class _Target:
+    """A quantizer and the bits that it ends with."""
+
+    quantizer: ActivationFakeQuantize | WeightFakeQuantize
+    bits: int
+
+
+class ProgressiveBits:
+    """Lead a prepared model through wider bits to those that it was prepared for.
+
+    Args:
+        graph_module: prepared and calibrated at its final bits.
+        bits: wider bits in falling order; a quantizer that ends wider than one of them keeps its
+            own.
+        share: share (0..1) of the training that `bits` divide equally among them.
+        calibrate_: finds all ranges anew and leaves the model in the mode that it was in.
+    """
+
+    def __init__(
+        self,
+        graph_module: fx.GraphModule,
+        bits: Sequence[int],
+        *,
+        share: float,
+        calibrate_: Callable[[], None],
+    ) -> None:
+        quantizers: list[ActivationFakeQuantize | WeightFakeQuantize] = []
+        quantizers += [quantizer for _, quantizer in activation_quantizers(graph_module)]
+        quantizers += [quantizer for quantizer, _ in weight_quantizers(graph_module)]
+        self._targets = [_Target(item, bits_of(item)) for item in quantizers]
+        self._bits, self._share, self._calibrate_ = tuple(bits), share, calibrate_
+        self._present: int | None = None
+
+    def advance_(self, share: float) -> None:
+        """Take the bits for this share (0..1) of the training, where they change."""
+        least = self._least_bits(share)
+        if least == self._present:
+            return
+        started, self._present = self._present is not None, least
+        changed = [item for item in self._targets if _changes(item, least)]
+        for item in changed:
+            set_bits_(item.quantizer, max(item.bits, least))
+        if changed and (started or least > 0):
+            self._calibrate_()
+
+    def _least_bits(self, share: float) -> int:
+        """Bits that no quantizer falls below now; 0 once all have their own."""
+        if not self._bits or share >= self._share:
+            return 0
+        return self._bits[int(share / self._share * len(self._bits))]
+
+
+def _changes(item: _Target, least: int) -> bool:
+    return bits_of(item.quantizer) != max(item.bits, least)
+
+
+def bits_of(quantizer: ActivationFakeQuantize | WeightFakeQuantize) -> int:
+    """Bits of a quantizer's range; the narrow range -7..7 of a weight has 4."""
+    return int(quantizer.quant_max - quantizer.quant_min).bit_length()
+
+
+def set_bits_(quantizer: ActivationFakeQuantize | WeightFakeQuantize, bits: int) -> None:
+    """Give a quantizer the range of other bits, in the same scheme; its scale has to follow."""
+    if isinstance(quantizer, WeightFakeQuantize):
+        quantizer.quant_max = 2 ** (bits - 1) - 1
+        quantizer.quant_min = -quantizer.quant_max
+        return
+    at_low_end = quantizer.fixed_zero_point == quantizer.quant_min
+    low = 0 if quantizer.dtype == torch.uint8 else -(2 ** (bits - 1))
+    quantizer.quant_min, quantizer.quant_max = low, low + 2**bits - 1
+    if quantizer.fixed_zero_point is not None:
+        quantizer.fixed_zero_point = low if at_low_end else low + 2 ** (bits - 1)
+        quantizer.zero_point.fill_(quantizer.fixed_zero_point)
