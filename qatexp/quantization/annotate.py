@@ -144,11 +144,12 @@ class IntegerQuantizer(Quantizer):  # type: ignore[misc]
                 continue
             wanted |= dict.fromkeys(_fusion_end(source(item)) for item in inputs)
             wanted[_fusion_end(node)] = None
-        ends = [_fusion_end(n) for n in model.graph.nodes if is_op(n, WEIGHTED) and n not in layers]
-        for end in ends:
+        skipped = [n for n in model.graph.nodes if is_op(n, WEIGHTED) and n not in layers]
+        ends = {_fusion_end(node): node for node in skipped}
+        for end, node in ends.items():
             if end in wanted:
                 self._warn(
-                    f"the output of the skipped layer {layer_name(end)} stays in float, and so do "
+                    f"the output of the skipped layer {layer_name(node)} stays in float, and so do "
                     "the operators that read it (between integers, ONNX Runtime would quantize "
                     "the layer by itself)"
                 )

@@ -38,6 +38,7 @@ from qatexp.quantization.graph_ops import (
     is_op,
     module_of,
 )
+from qatexp.quantization.layers import resolve_layers
 
 
 @dataclass(frozen=True)
@@ -60,22 +61,32 @@ def prepare(model: nn.Module, example: Tensor, qconfig: QConfig) -> PreparedMode
         ModelError: the model cannot be captured.
         QuantizationError: nothing to quantize, or a layer pattern matches nothing.
     """
-    graph_module = capture(model, example)
+    graph_module = _captured(model, example, qconfig)
     if qconfig.weight.granularity is Granularity.per_tensor:
         # One scale for all channels cannot absorb a batch norm's per-channel factor.
         fold_into_weights_(graph_module)
     quantizer = IntegerQuantizer(qconfig)
     quantizer.annotate(graph_module)
-    if not quantizer.plan.layers:
+    prepared = _insert_fake_quantizers(graph_module)
+    _absorb_clips_(prepared)
+    _round_biases_(prepared)
+    return PreparedModel(prepared.to(example.device), quantizer.plan)
+
+
+def check_quantizable(model: nn.Module, example: Tensor, qconfig: QConfig) -> None:
+    """Raise what `prepare` would raise, before hours of training for nothing."""
+    _captured(model, example, qconfig)
+
+
+def _captured(model: nn.Module, example: Tensor, qconfig: QConfig) -> fx.GraphModule:
+    graph_module = capture(model, example)
+    if not resolve_layers(graph_module.graph, qconfig):
         raise QuantizationError(
             f"{type(model).__name__} has no conv or linear layer that is quantized; "
             "check qconfig.layers."
         )
     _refuse_shared_layers(graph_module)
-    prepared = _insert_fake_quantizers(graph_module)
-    _absorb_clips_(prepared)
-    _round_biases_(prepared)
-    return PreparedModel(prepared.to(example.device), quantizer.plan)
+    return graph_module
 
 
 def _refuse_shared_layers(graph_module: fx.GraphModule) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from qatexp.config.schema import ModelConfig
-from qatexp.quantization.capture import capture
+from qatexp.quantization.prepare import check_quantizable
 from qatexp.stages.code import content_of, target_code
 from qatexp.stages.context import Context, load_history
 from qatexp.stages.train import (
@@ -51,7 +51,7 @@ def control(context: Context, baseline: nn.Module) -> nn.Module:
 def _trained(context: Context, name: str, model: nn.Module, parts: dict[str, Any]) -> nn.Module:
     def make(folder: Path) -> None:
         # Hours of training for a model that cannot be quantized would be wasted.
-        capture(model, context.data.example().cpu())
+        check_quantizable(model, context.data.example().cpu(), context.config.qconfig)
         train_stage(context, name, model.to(context.device), folder)
 
     folder = context.entry(name, parts, make)

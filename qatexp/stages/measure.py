@@ -43,12 +43,13 @@ def measure(
             name: _variant(context, item, *scores[name], latencies[name])
             for name, item in candidates.items()
         }
-        quantized = next((name for name in ("qat", "ptq") if name in scores), None)
+        quantized = [name for name in ("qat", "ptq") if name in scores]
+        for name in quantized:
+            _warn_of_gap(context, name, *scores[name])
         parity = None
-        if quantized is not None:
-            trained, deployed = scores[quantized]
+        if quantized:
+            trained, deployed = scores[quantized[0]]
             parity = compare_logits(trained.logits, deployed.logits)
-            _warn_of_gap(context, quantized, trained, deployed)
     return variants, parity
 
 

@@ -121,6 +121,15 @@ def test_a_model_that_cannot_be_used(tmp_path, monkeypatch, name, stage, message
     assert error["stage"].endswith(stage)
 
 
+def test_a_layer_pattern_that_matches_nothing_costs_no_training(tmp_path, caplog):
+    caplog.set_level("INFO", "qatexp")
+    error = failed(tmp_path, "qconfig.layers=[{match: blokcs.0.conv1, weight_bits: 4}]")
+    assert (error["stage"], error["kind"]) == ("fp32", "quantization")
+    assert "close names are blocks.0.conv1" in error["message"]
+    assert "fp32 ..." in caplog.text
+    assert "fp32 epoch" not in caplog.text
+
+
 @pytest.mark.slow
 def test_the_command_ends_with_one_line_and_exit_code_1(tmp_path):
     (tmp_path / "broken.pth").write_bytes(b"nothing")
