@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from torch import nn
+
 from qatexp.config.parse import flat_params, plain_config
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import QatexpError
@@ -20,9 +22,9 @@ from qatexp.stages.data import data
 from qatexp.stages.environment import environment
 from qatexp.stages.export import convert_and_export, export_fp32
 from qatexp.stages.fp32 import control, fp32
+from qatexp.stages.gate import train_quantized
 from qatexp.stages.measure import Candidate, measure
 from qatexp.stages.ptq import ptq
-from qatexp.stages.qat import qat
 from qatexp.store.atomic import write_text
 from qatexp.store.stage_cache import StageCache
 from qatexp.tracking import RunLog
@@ -85,27 +87,36 @@ def _run_stages(context: Context, record: Record) -> Record:
     data(context)
     baseline = fp32(context)
     candidates = {"fp32": Candidate(baseline, export_fp32(context, "fp32", baseline))}
-    if context.config.schedule.control and context.config.schedule.qat.epochs > 0:
-        longer = control(context, baseline)
-        candidates["control"] = Candidate(longer, export_fp32(context, "control", longer))
+    has_target = context.config.target.max_drop is not None
+    if not has_target and context.config.schedule.qat.epochs > 0:
+        candidates |= _control(context, baseline)
     prepared = ptq(context, baseline)
     calibrated = prepared.graph_module
     candidates["ptq"] = Candidate(calibrated, convert_and_export(context, "ptq", calibrated))
-    if context.config.schedule.qat.epochs > 0:
-        networks = {name: item.model for name, item in candidates.items()}
-        trained = qat(context, prepared, networks)
-        file = convert_and_export(context, "qat", trained.graph_module)
-        candidates["qat"] = Candidate(trained.graph_module, file)
+    trained, target = train_quantized(context, prepared, candidates)
+    if trained is not None:
+        candidates["qat"] = Candidate(trained.graph_module, trained.path)
+        # Only after a target is reached is it known how long the control has to train.
+        candidates |= _control(context, baseline) if has_target else {}
     variants, parity = measure(context, candidates)
+    oscillation = {} if trained is None else {"oscillation": trained.oscillation}
     return replace(
         _with_progress(context, record),
         status="finished",
         variants=variants,
         parity=parity,
-        quantization=summary(prepared.plan),
+        target=target,
+        quantization=summary(prepared.plan) | oscillation,
         data=context.data.summary(),
         environment=environment(context.device),
     )
+
+
+def _control(context: Context, baseline: nn.Module) -> dict[str, Candidate]:
+    if not context.config.schedule.control:
+        return {}
+    longer = control(context, baseline)
+    return {"control": Candidate(longer, export_fp32(context, "control", longer))}
 
 
 def _with_progress(context: Context, record: Record) -> Record:

@@ -40,6 +40,7 @@ def check(config: ExperimentConfig) -> None:
     _check_quantization(config)
     _check_recipe(config)
     _check_packing(config)
+    _check_target(config)
     _check_threads(config)
     _check_normalization(config)
     _check_batch(config)
@@ -165,6 +166,22 @@ def _check_recipe(config: ExperimentConfig) -> None:
         raise ConfigError(
             f"schedule.qat.progressive.bits={bits} and schedule.qat.select=best exclude each "
             "other: an early epoch at wider bits would win; set schedule.qat.select=last."
+        )
+
+
+def _check_target(config: ExperimentConfig) -> None:
+    epochs = config.target.epochs
+    if epochs != sorted(set(epochs)):
+        raise ConfigError(
+            f"target.epochs={epochs} is not possible; allowed: different numbers in rising order, "
+            "e.g. [1, 2, 5]."
+        )
+    distill = config.schedule.qat.distill
+    with_control = distill.weight > 0 and distill.teacher is Teacher.control
+    if config.target.max_drop is not None and with_control:
+        raise ConfigError(
+            "target.max_drop and schedule.qat.distill.teacher=control exclude each other: how long "
+            "the control trains is known only when the target is reached; take the teacher fp32."
         )
 
 

@@ -90,6 +90,7 @@ SWEEPABLE = (
     "device",
     "qconfig",
     "schedule",
+    "target",
     "trainer",
     "dataset.batch_size",
     "dataset.image_size",

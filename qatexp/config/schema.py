@@ -286,6 +286,20 @@ class TrainerConfig:
 
 
 @dataclass(slots=True)
+class TargetConfig:
+    """Stop at the cheapest file that loses at most `max_drop` points of top-1; null: no target.
+
+    PTQ is tried first, then QAT with each of `epochs`, which take the place of
+    `schedule.qat.epochs`.
+    """
+
+    max_drop: float | None = field(default=None, metadata=limited(AT_LEAST_ZERO))
+    epochs: list[int] = field(
+        default_factory=lambda: [1, 2, 5, 10], metadata=limited(Each(AT_LEAST_ONE))
+    )
+
+
+@dataclass(slots=True)
 class ExportConfig:
     """How files are written. `opset: null` takes 21, or 25 where weights are stored as INT2."""
 
@@ -349,6 +363,7 @@ class ExperimentConfig:
     trusted_packages: list[str] = field(default_factory=list)
     qconfig: QConfig = field(default_factory=QConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    target: TargetConfig = field(default_factory=TargetConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     measure: MeasureConfig = field(default_factory=MeasureConfig)

@@ -74,6 +74,33 @@ class Parity:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """One deployed file on the way to a target."""
+
+    variant: str
+    """ptq or qat."""
+    epochs: int
+    """Of QAT; 0 for ptq."""
+    drop: float
+    """Points of top-1 that the deployed file loses against the deployed fp32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What was tried to lose at most `max_drop` points of top-1, in order."""
+
+    max_drop: float
+    split: str
+    """The images that decided: val, or test where there are no others."""
+    attempts: tuple[Attempt, ...]
+
+    @property
+    def met(self) -> bool:
+        """Whether the last file lies within the drop."""
+        return self.attempts[-1].drop <= self.max_drop
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """Everything that one run leaves to compare it by. The layout is a contract: see `SCHEMA`."""
 
@@ -85,6 +112,8 @@ class Record:
     mlflow_run_id: str | None = None
     variants: dict[str, Variant] = field(default_factory=dict)
     parity: Parity | None = None
+    target: Target | None = None
+    """What `target.max_drop` led to; None where it was not set."""
     seconds: dict[str, float] = field(default_factory=dict)
     cached: dict[str, bool] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
@@ -132,7 +161,8 @@ def from_dict(content: dict[str, Any]) -> Record:
     try:
         variants = {name: _variant(value) for name, value in content["variants"].items()}
         parity = None if content["parity"] is None else Parity(**content["parity"])
-        rest = {**content, "variants": variants, "parity": parity}
+        target = None if content.get("target") is None else _target(content["target"])
+        rest = {**content, "variants": variants, "parity": parity, "target": target}
         return Record(**{**rest, "warnings": tuple(content["warnings"])})
     except (KeyError, TypeError, AttributeError) as problem:
         raise StoreError(f"not the layout of a record: {problem}") from problem
@@ -141,6 +171,11 @@ def from_dict(content: dict[str, Any]) -> Record:
 def _variant(content: dict[str, Any]) -> Variant:
     latencies = tuple(Latency(**point) for point in content["latencies"])
     return Variant(**{**content, "latencies": latencies})
+
+
+def _target(content: dict[str, Any]) -> Target:
+    attempts = tuple(Attempt(**attempt) for attempt in content["attempts"])
+    return Target(**{**content, "attempts": attempts})
 
 
 def load_record(folder: Path) -> Record:

@@ -53,9 +53,11 @@ class Context:
         log.info("%s ...", name)
         started = time.perf_counter()
         yield
-        self.seconds[name] = round(time.perf_counter() - started, 3)
+        seconds = time.perf_counter() - started
+        # A stage that a run repeats, with more epochs, counts in full.
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + seconds, 3)
         origin = " (from the cache)" if self.cached.get(name) else ""
-        log.info("%s done in %.1f s%s", name, self.seconds[name], origin)
+        log.info("%s done in %.1f s%s", name, seconds, origin)
 
     def entry(self, name: str, parts: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
         """Make a stage's files, or take them from the cache, under the hash of `parts`.

@@ -434,6 +434,8 @@ def test_the_names_of_parameters_are_those_of_the_command_line(changed):
         "schedule.qat.freeze_observers_at",
         "schedule.qat.freeze_bn_at",
         "schedule.control",
+        "target.max_drop",
+        "target.epochs",
         "schedule.optimizer._target_",
         "trainer.devices",
         "trainer.precision",
@@ -550,6 +552,23 @@ print(sorted({"torch", "torchvision", "mlflow", "numpy", "matplotlib"} & set(sys
             "does not load INT2 that DequantizeLinear reads; use export.pack=cast, or 3 and more "
             "bits.",
             id="two bits without a cast",
+        ),
+        pytest.param(
+            ["target.epochs=[5,2]"],
+            "target.epochs=[5, 2] is not possible; allowed: different numbers in rising order, "
+            "e.g. [1, 2, 5].",
+            id="falling epochs",
+        ),
+        pytest.param(
+            [
+                "target.max_drop=1",
+                "schedule.control=true",
+                "schedule.qat.distill.weight=0.5",
+                "schedule.qat.distill.teacher=control",
+            ],
+            "target.max_drop and schedule.qat.distill.teacher=control exclude each other: how long "
+            "the control trains is known only when the target is reached; take the teacher fp32.",
+            id="a teacher that trains as long as its pupil",
         ),
     ],
 )
