@@ -37,6 +37,8 @@ class QuantizerName(Enum):
 
     lsq = "lsq"
     minmax_ema = "minmax_ema"
+    pact = "pact"
+    dorefa = "dorefa"
 
 
 class CalibrationMethod(Enum):

@@ -23,9 +23,12 @@ from qatexp.config.schema import QConfig, QuantizerName
 from qatexp.quantization.backends import PROFILES
 from qatexp.quantization.fake_quantize import (
     AbsMaxWeight,
+    DorefaActivation,
+    DorefaWeight,
     LsqActivation,
     LsqWeight,
     MinMaxEmaActivation,
+    PactActivation,
 )
 from qatexp.quantization.graph_ops import (
     FLOAT_LAYERS,
@@ -53,6 +56,8 @@ UNDEMANDED_BITS = 8
 _CLASSES = {
     QuantizerName.lsq: (LsqWeight, LsqActivation),
     QuantizerName.minmax_ema: (AbsMaxWeight, MinMaxEmaActivation),
+    QuantizerName.pact: (DorefaWeight, PactActivation),
+    QuantizerName.dorefa: (DorefaWeight, DorefaActivation),
 }
 
 

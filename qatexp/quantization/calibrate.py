@@ -16,7 +16,6 @@ from torch import Tensor, fx, nn
 from qatexp.config.schema import CalibrationConfig, CalibrationMethod
 from qatexp.errors import QuantizationError
 from qatexp.quantization.fake_quantize import (
-    AbsMaxWeight,
     ActivationFakeQuantize,
     WeightFakeQuantize,
 )
@@ -235,7 +234,7 @@ def _weight_scale(
 ) -> Tensor:
     """Scales of least squared error for `mse`, else those of the largest magnitude."""
     absmax = quantizer.absmax_scale(weight)
-    if method is not CalibrationMethod.mse or isinstance(quantizer, AbsMaxWeight):
+    if method is not CalibrationMethod.mse or not quantizer.learned:
         return absmax
     best, scale = torch.full_like(absmax, float("inf")), absmax.clone()
     for ratio in torch.linspace(0.2, 1.0, CANDIDATES).tolist():

@@ -67,6 +67,9 @@ def fold_(graph_module: fx.GraphModule) -> FoldReport:
     them, and so does a warning.
     """
     folded, unfolded = 0, []
+    for module in graph_module.modules():
+        if isinstance(module, ActivationFakeQuantize):
+            module.settle_()
     for node in list(graph_module.graph.nodes):
         if is_op(node, WEIGHTED) and weight_quantizer_of(node) is not None:
             batch_norm = following_batch_norm(node)

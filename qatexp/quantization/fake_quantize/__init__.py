@@ -7,20 +7,23 @@ that are deployed (torchao's fused observer trains with one scale and converts w
 
 from __future__ import annotations
 
-from qatexp.quantization.fake_quantize.activation import (
-    ActivationFakeQuantize,
-    LsqActivation,
-    MinMaxEmaActivation,
-)
+from qatexp.quantization.fake_quantize.activation import ActivationFakeQuantize
+from qatexp.quantization.fake_quantize.dorefa import DorefaActivation, DorefaWeight
+from qatexp.quantization.fake_quantize.lsq import LsqActivation, LsqWeight
+from qatexp.quantization.fake_quantize.minmax_ema import AbsMaxWeight, MinMaxEmaActivation
+from qatexp.quantization.fake_quantize.pact import PactActivation
 from qatexp.quantization.fake_quantize.rounding import MIN_SCALE
-from qatexp.quantization.fake_quantize.weight import AbsMaxWeight, LsqWeight, WeightFakeQuantize
+from qatexp.quantization.fake_quantize.weight import WeightFakeQuantize
 
 __all__ = [
     "MIN_SCALE",
     "AbsMaxWeight",
     "ActivationFakeQuantize",
+    "DorefaActivation",
+    "DorefaWeight",
     "LsqActivation",
     "LsqWeight",
     "MinMaxEmaActivation",
+    "PactActivation",
     "WeightFakeQuantize",
 ]

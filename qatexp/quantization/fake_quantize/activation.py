@@ -1,15 +1,14 @@
-"""Per-tensor fake quantizers of activations."""
+"""The base of all fake quantizers of activations: a per-tensor scale and zero point."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchao.quantization.pt2e.fake_quantize import FakeQuantizeBase
 
-from qatexp.quantization.fake_quantize.rounding import MIN_SCALE, RoundActivation, limit_step_
+from qatexp.quantization.fake_quantize.rounding import MIN_SCALE, RoundActivation
 
 
 class ActivationFakeQuantize(FakeQuantizeBase):  # type: ignore[misc]
@@ -45,9 +44,9 @@ class ActivationFakeQuantize(FakeQuantizeBase):  # type: ignore[misc]
         self.clip: tuple[float, float] | None = None
         self.register_buffer("zero_point", torch.tensor([zero_point or 0], dtype=torch.int64))
         self.scale: Tensor
-        self._register_scale()
+        self._register_range()
 
-    def _register_scale(self) -> None:
+    def _register_range(self) -> None:
         self.register_buffer("scale", torch.ones(1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,19 +54,30 @@ class ActivationFakeQuantize(FakeQuantizeBase):  # type: ignore[misc]
         if not self.enabled:
             return x if self.clip is None else x.clamp(*self.clip)
         x = x.float()  # bfloat16 has fewer mantissa bits than an 8-bit code needs
-        self.update_(x)
-        zero_point = int(self.zero_point)
-        quantized = RoundActivation.apply(
-            x,
-            self.scale,
-            (self.quant_min - zero_point, self.quant_max - zero_point),
-            1.0 / math.sqrt(x[0].numel() * (self.quant_max - zero_point or 1)),
-        )
+        self.observe_(x)
+        self.settle_()
+        return self._round(x)
+
+    def _round(self, x: Tensor) -> Tensor:
+        quantized = RoundActivation.apply(x, self.scale, self.codes())
         assert isinstance(quantized, Tensor)
         return quantized
 
-    def update_(self, x: Tensor) -> None:
-        """Follow the range of training batches, or keep a learned scale valid."""
+    def observe_(self, x: Tensor) -> None:
+        """Follow the range of training batches."""
+
+    def settle_(self) -> None:
+        """Make scale and zero point valid after a step of the optimizer.
+
+        Also in evaluation and before folding: the last step may have left learned values anywhere.
+        """
+
+    def codes(self) -> tuple[Any, Any]:
+        """Lowest and highest code relative to that of zero (tensors only on a GPU)."""
+        zero: Any = self.fixed_zero_point
+        if zero is None:
+            zero = int(self.zero_point) if self.zero_point.is_cpu else self.zero_point
+        return self.quant_min - zero, self.quant_max - zero
 
     def set_range_(self, low: float, high: float) -> None:
         """Set scale and zero point so that the grid spans `low`..`high` and holds zero exactly."""
@@ -89,60 +99,3 @@ class ActivationFakeQuantize(FakeQuantizeBase):  # type: ignore[misc]
     def calculate_qparams(self, **_: Any) -> tuple[Tensor, Tensor]:
         """Scale (float32, shape 1) and zero point (int64, shape 1) for torchao's conversion."""
         return self.scale.detach().clone(), self.zero_point.clone()
-
-
-class LsqActivation(ActivationFakeQuantize):
-    """Learned step size; the zero point stays where calibration put it."""
-
-    learned = True
-
-    def _register_scale(self) -> None:
-        self.scale = nn.Parameter(torch.ones(1))
-        self.previous_scale: Tensor
-        self.register_buffer("previous_scale", torch.ones(1))
-
-    def update_(self, _x: Tensor) -> None:
-        """Limit the optimizer's last step, and stay below the bound of an absorbed ReLU6.
-
-        In evaluation too: the last step may have left the scale anywhere.
-        """
-        above = self.quant_max - int(self.zero_point)
-        upper = None if self.clip is None else self.clip[1] / above
-        limit_step_(self.scale, self.previous_scale, upper=upper)
-
-    def set_range_(self, low: float, high: float) -> None:
-        """Set scale and zero point; the next step of training starts from here."""
-        super().set_range_(low, high)
-        self.previous_scale.copy_(self.scale.detach())
-
-
-class MinMaxEmaActivation(ActivationFakeQuantize):
-    """Moving average of each training batch's minimum and maximum, until `freeze_()`.
-
-    The classic recipe of fbgemm-style QAT: Jacob et al. 2018, https://arxiv.org/abs/1712.05877.
-    """
-
-    MOMENTUM = 0.01
-    """Weight of a new batch, as in torch's moving-average observers."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.observing = True
-        self.register_buffer("range", torch.zeros(2))
-
-    def update_(self, x: Tensor) -> None:
-        """Move the range towards that of a training batch."""
-        if not (self.training and self.observing):
-            return
-        low, high = torch.aminmax(x.detach())
-        self.range.lerp_(torch.stack([low, high]).to(self.range.dtype), self.MOMENTUM)
-        super().set_range_(*self.range.tolist())
-
-    def set_range_(self, low: float, high: float) -> None:
-        """Start the moving average from a calibrated range."""
-        self.range.copy_(torch.tensor([low, high]))
-        super().set_range_(low, high)
-
-    def freeze_(self) -> None:
-        """Keep the range as it is from now on."""
-        self.observing = False

@@ -1,15 +1,19 @@
-"""Fake quantizers of weights: symmetric, per output channel or per tensor."""
+"""The base of all fake quantizers of weights: symmetric, per output channel or per tensor."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchao.quantization.pt2e.fake_quantize import FakeQuantizeBase
 
-from qatexp.quantization.fake_quantize.rounding import MIN_SCALE, RoundWeight, limit_step_
+from qatexp.quantization.fake_quantize.rounding import (
+    MIN_SCALE,
+    RoundWeight,
+    codes_of,
+    per_channel,
+)
 
 
 class WeightFakeQuantize(FakeQuantizeBase):  # type: ignore[misc]
@@ -56,23 +60,30 @@ class WeightFakeQuantize(FakeQuantizeBase):  # type: ignore[misc]
         if not self.enabled:
             return weight
         self.update_(weight)
-        grad_factor = 1.0 / math.sqrt(weight.numel() / self.scale.numel() * self.quant_max)
-        quantized = RoundWeight.apply(weight, self.scale, self.quant_max, grad_factor)
+        return self._round(self.transform(weight))
+
+    def _round(self, weight: Tensor) -> Tensor:
+        quantized = RoundWeight.apply(weight, self.scale, self.quant_max)
         assert isinstance(quantized, Tensor)
         return quantized
 
+    def transform(self, weight: Tensor) -> Tensor:
+        """What of a weight is rounded: the weight itself, unless a recipe shapes it first."""
+        return weight
+
     def update_(self, weight: Tensor) -> None:
-        """Keep the scale valid for a weight that has changed."""
+        """Keep the scale valid for a weight, or a learned scale, that has changed."""
 
     def absmax_scale(self, weight: Tensor) -> Tensor:
         """Scales (C or 1) at which the largest magnitude is the largest code."""
-        flat = weight.detach().flatten(1) if self.per_channel else weight.detach().view(1, -1)
+        values = self.transform(weight.detach())
+        flat = values.flatten(1) if self.per_channel else values.reshape(1, -1)
         return (flat.abs().amax(1) / self.quant_max).clamp_min(MIN_SCALE)
 
     def codes(self, weight: Tensor) -> Tensor:
         """Integer codes (float tensor, shape of `weight`) at the present scale."""
-        steps = self.scale.detach().view(-1, *[1] * (weight.dim() - 1))
-        return (weight.detach() * (1.0 / steps)).round().clamp_(self.quant_min, self.quant_max)
+        values = self.transform(weight.detach())
+        return codes_of(values, per_channel(self.scale, weight), self.quant_max)
 
     def set_scale_(self, scale: Tensor) -> None:
         """Set all scales; shape C or 1."""
@@ -83,31 +94,3 @@ class WeightFakeQuantize(FakeQuantizeBase):  # type: ignore[misc]
         """Scales (float32) and zero points (int64 zeros) for torchao's conversion."""
         scale = self.scale.detach().clone()
         return scale, torch.zeros_like(scale, dtype=torch.int64)
-
-
-class LsqWeight(WeightFakeQuantize):
-    """Learned step size of a weight, one per channel or one for all."""
-
-    learned = True
-
-    def _register_scale(self, count: int) -> None:
-        self.scale = nn.Parameter(torch.ones(count))
-        self.previous_scale: Tensor
-        self.register_buffer("previous_scale", torch.ones(count))
-
-    def update_(self, _weight: Tensor) -> None:
-        """Limit what the optimizer's last step did to the scales."""
-        limit_step_(self.scale, self.previous_scale)
-
-    def set_scale_(self, scale: Tensor) -> None:
-        """Set all scales; the next step of training starts from here."""
-        super().set_scale_(scale)
-        self.previous_scale.copy_(self.scale.detach())
-
-
-class AbsMaxWeight(WeightFakeQuantize):
-    """The scale follows the largest magnitude of the weight at every call, in eval mode too."""
-
-    def update_(self, weight: Tensor) -> None:
-        """Derive the scale from the weight as it is now: training and conversion see the same."""
-        self.set_scale_(self.absmax_scale(weight))

@@ -1,0 +1,176 @@
+"""LSQ: learned step size, and LSQ+: a learned offset beside it.
+
+Esser et al. 2020, https://arxiv.org/abs/1902.08153; Bhalgat et al. 2020,
+https://arxiv.org/abs/2004.09576.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from qatexp.quantization.fake_quantize.activation import ActivationFakeQuantize
+from qatexp.quantization.fake_quantize.rounding import (
+    MAX_STEP,
+    MIN_SCALE,
+    codes_of,
+    host_value,
+    limit_step_,
+    pass_and_sample,
+    per_channel,
+    snap,
+)
+from qatexp.quantization.fake_quantize.sampling import sample
+from qatexp.quantization.fake_quantize.weight import WeightFakeQuantize
+
+
+class LsqActivation(ActivationFakeQuantize):
+    """Learned step size; where the zero point is free, a learned offset too.
+
+    The offset is the value of the lowest code, at most zero. LSQ+ adds it to the rounded values as
+    it is; here it is rounded to the grid, which is the zero point that is deployed, so that zero
+    stays exactly a code: padding with zeros adds nothing to a sum.
+    """
+
+    learned = True
+
+    def _register_range(self) -> None:
+        self.scale = nn.Parameter(torch.ones(1))
+        self.previous_scale: Tensor
+        self.register_buffer("previous_scale", torch.ones(1))
+        self.offset: nn.Parameter | None = None
+        if self.fixed_zero_point is None:
+            self.offset = nn.Parameter(torch.zeros(1))
+            self.previous_offset: Tensor
+            self.register_buffer("previous_offset", torch.zeros(1))
+
+    def _round(self, x: Tensor) -> Tensor:
+        low, high = self.codes()
+        # With a free zero point the largest code is anywhere; the paper's is the number of levels.
+        largest = self.quant_max - self.quant_min if self.offset is not None else high
+        factor = 1.0 / math.sqrt(x[0].numel() * largest)
+        quantized = _RoundLsq.apply(x, self.scale, self.offset, (low, high), factor)
+        assert isinstance(quantized, Tensor)
+        return quantized
+
+    def settle_(self) -> None:
+        """Limit the optimizer's last step, and stay below the bound of an absorbed ReLU6."""
+        levels = self.quant_max - self.quant_min
+        upper = None if self.clip is None else self.clip[1] / levels
+        reach = MAX_STEP * self.previous_scale
+        limit_step_(self.scale, self.previous_scale, reach=reach, low=MIN_SCALE, high=upper)
+        if self.offset is not None:
+            span = self.scale.detach() * levels
+            limit_step_(
+                self.offset,
+                self.previous_offset,
+                reach=MAX_STEP * span,
+                low=-span,
+                high=torch.zeros_like(span),
+            )
+            zero_point = self.quant_min - self.offset.detach() / self.scale.detach()
+            self.zero_point.copy_(zero_point.round().clamp(self.quant_min, self.quant_max))
+
+    def set_range_(self, low: float, high: float) -> None:
+        """Set scale and zero point; the next step of training starts from here."""
+        super().set_range_(low, high)
+        self.previous_scale.copy_(self.scale.detach())
+        if self.offset is not None:
+            self.previous_offset.copy_((self.quant_min - self.zero_point) * self.scale.detach())
+            self.offset.data.copy_(self.previous_offset)
+
+
+class LsqWeight(WeightFakeQuantize):
+    """Learned step size of a weight, one per channel or one for all."""
+
+    learned = True
+
+    def _register_scale(self, count: int) -> None:
+        self.scale = nn.Parameter(torch.ones(count))
+        self.previous_scale: Tensor
+        self.register_buffer("previous_scale", torch.ones(count))
+
+    def _round(self, weight: Tensor) -> Tensor:
+        factor = 1.0 / math.sqrt(weight.numel() / self.scale.numel() * self.quant_max)
+        quantized = _RoundLsqWeight.apply(weight, self.scale, self.quant_max, factor)
+        assert isinstance(quantized, Tensor)
+        return quantized
+
+    def update_(self, _weight: Tensor) -> None:
+        """Limit what the optimizer's last step did to the scales."""
+        reach = MAX_STEP * self.previous_scale
+        limit_step_(self.scale, self.previous_scale, reach=reach, low=MIN_SCALE)
+
+    def set_scale_(self, scale: Tensor) -> None:
+        """Set all scales; the next step of training starts from here."""
+        super().set_scale_(scale)
+        self.previous_scale.copy_(self.scale.detach())
+
+
+class _RoundLsq(torch.autograd.Function):
+    """Per-tensor rounding with LSQ's gradients (equations 1 to 4 there, 3 and 4 of LSQ+)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        scale: Tensor,
+        _offset: Tensor | None,
+        codes: tuple[Any, Any],
+        factor: float,
+    ) -> Tensor:
+        step = host_value(scale)
+        ctx.bounds = codes[0] * step, codes[1] * step
+        ctx.step, ctx.codes, ctx.factor = step, codes, factor
+        rounded = snap(x, step, ctx.bounds)
+        ctx.save_for_backward(x, rounded)
+        return rounded
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, rounded = ctx.saved_tensors
+        part, weight = sample(x)
+        grad_x, inside = pass_and_sample(ctx, grad, x, part)
+        factor = ctx.factor * weight
+        # With v = x / step, inside: round(v) - v, outside: the code of the end.
+        errors = (grad[part] * rounded[part]).addcmul_(inside, x[part], value=-1.0)
+        grad_scale = errors.sum() / ctx.step
+        if not ctx.needs_input_grad[2]:
+            return grad_x, (grad_scale * factor).view(1), None, None, None
+        # The offset moves both ends alike. At a constant offset the scale moves only the upper.
+        low, high = ctx.codes
+        clipped = (grad[part] - inside).sum()
+        grad_scale = grad_scale - clipped * low
+        # LSQ's factor makes relative changes of a scale as large as those of weights; an offset
+        # is a number of steps, not one, and would hardly move with the same factor.
+        grad_offset = clipped * (high - low)
+        return grad_x, (grad_scale * factor).view(1), (grad_offset * factor).view(1), None, None
+
+
+class _RoundLsqWeight(torch.autograd.Function):
+    """Rounding of a weight with one learned scale per channel (or one for all), symmetric."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, scale: Tensor, quant_max: int, factor: float) -> Tensor:
+        steps = per_channel(scale, weight)
+        codes = codes_of(weight, steps, quant_max)
+        ctx.save_for_backward(weight, codes, scale)
+        ctx.quant_max, ctx.factor = quant_max, factor
+        return codes * steps
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        weight, codes, scale = ctx.saved_tensors
+        scaled = weight * (1.0 / per_channel(scale, weight))
+        grad_weight = grad * (scaled.abs() <= ctx.quant_max)
+        errors = (grad * codes).addcmul_(grad_weight, scaled, value=-1.0)
+        grad_scale = errors.flatten(1).sum(1) if scale.numel() > 1 else errors.sum().view(1)
+        # Filters of nearly zero weights under a batch norm have huge gradients: the output does not
+        # depend on their size. Their scales would explode within a few steps; relative to the
+        # tensor's typical scale their gradient is as mild as the others'.
+        squares = scale.detach().square()
+        mild = (squares / squares.mean()).clamp_(max=1.0)
+        return grad_weight, grad_scale * mild * ctx.factor, None, None
