@@ -79,7 +79,8 @@ THREADS = "allowed: a whole number from 1, or a list of such numbers."
         pytest.param("seed=-1", "seed=-1 is not possible; allowed: at least 0.", id="seed"),
         pytest.param(
             "qconfig.quantizer=lsqq",
-            "qconfig.quantizer: Invalid value 'lsqq', expected one of [lsq, minmax_ema, pact, dorefa].",
+            "qconfig.quantizer: Invalid value 'lsqq', expected one of "
+            "[lsq, minmax_ema, pact, dorefa].",
             id="member of an enum",
         ),
         pytest.param(

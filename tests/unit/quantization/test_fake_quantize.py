@@ -8,10 +8,26 @@ from torch import nn
 
 from qatexp.quantization.fake_quantize import (
     AbsMaxWeight,
+    DorefaActivation,
+    DorefaWeight,
     LsqActivation,
     LsqWeight,
     MinMaxEmaActivation,
+    PactActivation,
+    sampling,
 )
+
+ACTIVATIONS = pytest.mark.parametrize(
+    "cls",
+    [LsqActivation, MinMaxEmaActivation, PactActivation, DorefaActivation],
+    ids=lambda cls: cls.__name__,
+)
+
+
+@pytest.fixture
+def whole_batch(monkeypatch):
+    """The gradient of a range from all images: formulas can then be compared term by term."""
+    monkeypatch.setattr(sampling, "EVERY", 1)
 
 
 def activation(cls=LsqActivation, *, bits=4, zero_point=0):
@@ -30,10 +46,11 @@ def weight(cls=LsqWeight, *, bits=4, channels=6, per_channel=True):
     return cls(dtype=torch.int8, quant_min=-top, quant_max=top, qscheme=scheme, channels=channels)
 
 
+@ACTIVATIONS
 @pytest.mark.parametrize("bits", [2, 4, 8])
 @pytest.mark.parametrize("low", [0.0, -1.5], ids=["unsigned", "affine"])
-def test_activation_values_equal_torchs_own(bits, low):
-    quantizer = activation(bits=bits, zero_point=0 if low == 0 else None)
+def test_activation_values_equal_torchs_own(cls, bits, low):
+    quantizer = activation(cls, bits=bits, zero_point=0 if low == 0 else None).eval()
     quantizer.set_range_(low, 3.0)
     x = torch.randn(4, 5, 6, 6) * 2
     scale, zero_point = quantizer.calculate_qparams()
@@ -52,6 +69,7 @@ def lsq_gradients(values, scale, upstream, *, low, high, factor):
     return upstream * inside, upstream * step * factor
 
 
+@pytest.mark.usefixtures("whole_batch")
 def test_activation_gradients_are_those_of_the_lsq_paper():
     quantizer = activation(bits=4)
     quantizer.set_range_(0.0, 2.0)
@@ -64,6 +82,136 @@ def test_activation_gradients_are_those_of_the_lsq_paper():
     torch.testing.assert_close(x.grad, grad_x)
     # A sum over 600 products in another order.
     torch.testing.assert_close(quantizer.scale.grad, grad_scale.sum().view(1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("whole_batch")
+def test_offset_gradient_is_that_of_lsq_plus():
+    """Only clipped values have one: both ends move with the offset."""
+    quantizer = activation(bits=8, zero_point=None)
+    quantizer.set_range_(-1.0, 2.0)
+    x = torch.randn(64, 40) * 3
+    upstream = torch.rand(64, 40) + 0.5
+    quantizer(x).backward(upstream)
+    factor = 255.0 / math.sqrt(40 * 255)
+    low, high = (code * float(quantizer.scale.detach()) for code in quantizer.codes())
+    expected = (upstream * ((x < low) | (x > high))).sum() * factor
+    torch.testing.assert_close(quantizer.offset.grad, expected.view(1))
+
+
+@pytest.mark.usefixtures("whole_batch")
+def test_at_a_constant_offset_the_scale_moves_the_upper_end_alone():
+    quantizer = activation(bits=8, zero_point=None)
+    quantizer.set_range_(-1.0, 2.0)
+    low, high = torch.full((4, 10), -5.0), torch.full((4, 10), 5.0)
+    for x, code in ((low, 0.0), (high, 255.0)):
+        quantizer.scale.grad = None
+        quantizer(x).sum().backward()
+        expected = torch.tensor([40 * code / math.sqrt(10 * 255)])
+        torch.testing.assert_close(quantizer.scale.grad, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_offset_is_deployed_as_the_zero_point_and_moves_with_it():
+    quantizer = activation(bits=8, zero_point=None)
+    quantizer.set_range_(-1.0, 2.0)
+    before = int(quantizer.calculate_qparams()[1])
+    quantizer.offset.data.mul_(1.09)
+    out = quantizer.train()(torch.tensor([[-9.0, 0.0]])).detach()
+    scale, zero_point = quantizer.calculate_qparams()
+    assert int(zero_point) > before
+    assert out.tolist() == [[pytest.approx(float(-zero_point * scale)), 0.0]]
+    assert abs(float(quantizer.offset.detach()) - float(out[0, 0])) <= float(scale) / 2
+
+
+@pytest.mark.parametrize("target", [5.0, -100.0], ids=["past zero", "far down"])
+def test_one_step_moves_an_offset_by_a_few_per_cent_of_the_span(target):
+    quantizer = activation(bits=8, zero_point=None)
+    quantizer.set_range_(-0.1, 2.9)
+    before = float(quantizer.offset.detach())
+    quantizer.offset.data.fill_(target)
+    quantizer.settle_()
+    after = float(quantizer.offset.detach())
+    assert after == pytest.approx(0.0 if target > 0 else before - 0.15)
+    quantizer.settle_()  # a second look, as in evaluation, changes nothing
+    assert float(quantizer.offset.detach()) == after
+
+
+def test_pact_learns_from_clipped_values_alone():
+    quantizer = activation(PactActivation, bits=4)
+    quantizer.set_range_(0.0, 2.0)
+    x = torch.tensor([[-1.0, 0.5, 1.9, 2.5, 7.0]], requires_grad=True)
+    quantizer(x).backward(torch.tensor([[1.0, 2.0, 4.0, 8.0, 16.0]]))
+    assert x.grad.tolist() == [[0.0, 2.0, 4.0, 0.0, 0.0]]
+    torch.testing.assert_close(quantizer.alpha.grad, torch.tensor([24.0]))
+
+
+def test_pact_moves_both_ends_of_a_signed_range():
+    quantizer = activation(PactActivation, bits=8, zero_point=None)
+    quantizer.set_range_(-1.0, 2.0)
+    quantizer(torch.tensor([[-9.0, 0.3, 9.0]])).backward(torch.tensor([[1.0, 1.0, 1.0]]))
+    low, high = quantizer.codes()
+    torch.testing.assert_close(quantizer.alpha.grad, torch.tensor([1.0 + low / high]))
+
+
+def test_pact_derives_the_scale_from_its_clipping_value():
+    quantizer = activation(PactActivation, bits=4)
+    quantizer.set_range_(0.0, 2.0)
+    quantizer.alpha.data.fill_(2.05)
+    out = quantizer.train()(torch.full((1, 2), 9.0)).detach()
+    torch.testing.assert_close(out, torch.full((1, 2), 2.05))
+    torch.testing.assert_close(quantizer.calculate_qparams()[0], torch.tensor([2.05 / 15]))
+
+
+def test_dorefa_deploys_the_codes_that_it_trains_with():
+    quantizer = weight(DorefaWeight)
+    w = nn.Parameter(torch.randn(6, 3, 3, 3))
+    seen = quantizer(w)
+    scale, _ = quantizer.calculate_qparams()
+    steps = scale.view(-1, 1, 1, 1)
+    assert torch.equal(seen, quantizer.codes(w) * steps)
+    assert torch.equal(quantizer.codes(w).abs().amax((1, 2, 3)), torch.full((6,), 7.0))
+    assert (quantizer(torch.zeros_like(w)) == 0).all()
+    upstream = torch.randn_like(w)
+    quantizer(w).backward(upstream)
+    torch.testing.assert_close(w.grad, upstream * (1 - torch.tanh(w.detach()).square()))
+
+
+def test_the_largest_weight_of_a_derived_scale_keeps_its_gradient():
+    """Its code may be 7.0000005 in float, which is not outside the grid."""
+    quantizer = weight(AbsMaxWeight, channels=500)
+    w = nn.Parameter(torch.randn(500, 9))
+    quantizer(w).sum().backward()
+    assert torch.equal(w.grad, torch.ones_like(w))
+
+
+@pytest.mark.parametrize("batch", [128, 37, 9, 3], ids=str)
+@pytest.mark.parametrize("cls", [LsqActivation, PactActivation], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("zero_point", [0, None], ids=["unsigned", "affine"])
+def test_the_gradient_from_a_part_of_the_batch_is_an_unbiased_estimate(
+    monkeypatch, batch, cls, zero_point
+):
+    """The mean over all draws is the gradient of the whole batch, whatever the batch's size."""
+    quantizer = activation(cls, zero_point=zero_point)
+    quantizer.set_range_(-1.0, 2.0)
+    x, upstream = torch.randn(batch, 3, 5, 5) * 2, torch.randn(batch, 3, 5, 5)
+
+    def gradients():
+        learned = list(quantizer.parameters())
+        return torch.cat(torch.autograd.grad(quantizer(x), learned, upstream)).double()
+
+    draws = []
+    for start in range(sampling.sample(x)[1]):
+        monkeypatch.setattr(torch, "randint", lambda *_, start=start: torch.tensor(start))
+        draws.append(gradients())
+    assert len(draws) == {128: 8, 37: 8, 9: 2, 3: 1}[batch]
+    monkeypatch.setattr(sampling, "EVERY", 1)
+    # Sums of some thousand float32 terms in two orders.
+    torch.testing.assert_close(torch.stack(draws).mean(0), gradients(), rtol=1e-4, atol=1e-3)
+
+
+def test_evaluation_draws_no_random_numbers():
+    before = torch.get_rng_state()
+    activation().eval()(torch.randn(64, 4, generator=torch.Generator()))
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_gradient_comes_in_the_memory_format_of_the_input():
@@ -168,14 +316,16 @@ def test_absmax_weight_converts_with_the_scale_it_computes_with():
     assert torch.equal(seen, (w * (1.0 / steps)).round().clamp(-7, 7) * steps)
 
 
-def test_zero_lies_on_every_grid():
-    quantizer = activation(zero_point=None)
+@ACTIVATIONS
+def test_zero_lies_on_every_grid(cls):
+    quantizer = activation(cls, zero_point=None)
     for low, high in [(-3.0, 1.0), (0.5, 2.0), (-2.0, -1.0)]:
         quantizer.set_range_(low, high)
         assert float(quantizer.eval()(torch.zeros(1, 1)).detach()) == 0.0
 
 
-def test_constant_zero_activation_does_not_divide_by_zero():
-    quantizer = activation(zero_point=None)
+@ACTIVATIONS
+def test_constant_zero_activation_does_not_divide_by_zero(cls):
+    quantizer = activation(cls, zero_point=None)
     quantizer.set_range_(0.0, 0.0)
     assert torch.isfinite(quantizer(torch.zeros(2, 3))).all()
