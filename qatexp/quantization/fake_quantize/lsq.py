@@ -16,10 +16,10 @@ from qatexp.quantization.fake_quantize.activation import ActivationFakeQuantize
 from qatexp.quantization.fake_quantize.rounding import (
     MAX_STEP,
     MIN_SCALE,
-    codes_of,
     host_value,
     limit_step_,
     pass_and_sample,
+    pass_inside,
     per_channel,
     snap,
 )
@@ -51,7 +51,7 @@ class LsqActivation(ActivationFakeQuantize):
         low, high = self.codes()
         # With a free zero point the largest code is anywhere; the paper's is the number of levels.
         largest = self.quant_max - self.quant_min if self.offset is not None else high
-        factor = 1.0 / math.sqrt(x[0].numel() * largest)
+        factor = 1.0 / math.sqrt(x.numel() // x.shape[0] * largest)
         quantized = _RoundLsq.apply(x, self.scale, self.offset, (low, high), factor)
         assert isinstance(quantized, Tensor)
         return quantized
@@ -59,20 +59,15 @@ class LsqActivation(ActivationFakeQuantize):
     def settle_(self) -> None:
         """Limit the optimizer's last step, and stay below the bound of an absorbed ReLU6."""
         levels = self.quant_max - self.quant_min
-        upper = None if self.clip is None else self.clip[1] / levels
-        reach = MAX_STEP * self.previous_scale
+        upper = math.inf if self.clip is None else self.clip[1] / levels
+        reach = MAX_STEP * host_value(self.previous_scale)
         limit_step_(self.scale, self.previous_scale, reach=reach, low=MIN_SCALE, high=upper)
         if self.offset is not None:
-            span = self.scale.detach() * levels
-            limit_step_(
-                self.offset,
-                self.previous_offset,
-                reach=MAX_STEP * span,
-                low=-span,
-                high=torch.zeros_like(span),
-            )
+            span = levels * host_value(self.scale)
+            reach = MAX_STEP * span
+            limit_step_(self.offset, self.previous_offset, reach=reach, low=-span, high=0.0)
             zero_point = self.quant_min - self.offset.detach() / self.scale.detach()
-            self.zero_point.copy_(zero_point.round().clamp(self.quant_min, self.quant_max))
+            self.zero_point.copy_(zero_point.round_().clamp_(self.quant_min, self.quant_max))
 
     def set_range_(self, low: float, high: float) -> None:
         """Set scale and zero point; the next step of training starts from here."""
@@ -101,7 +96,7 @@ class LsqWeight(WeightFakeQuantize):
 
     def update_(self, _weight: Tensor) -> None:
         """Limit what the optimizer's last step did to the scales."""
-        reach = MAX_STEP * self.previous_scale
+        reach = self.previous_scale * MAX_STEP
         limit_step_(self.scale, self.previous_scale, reach=reach, low=MIN_SCALE)
 
     def set_scale_(self, scale: Tensor) -> None:
@@ -134,20 +129,18 @@ class _RoundLsq(torch.autograd.Function):
         x, rounded = ctx.saved_tensors
         part, weight = sample(x)
         grad_x, inside = pass_and_sample(ctx, grad, x, part)
-        factor = ctx.factor * weight
+        grad, factor = grad[part], ctx.factor * weight
         # With v = x / step, inside: round(v) - v, outside: the code of the end.
-        errors = (grad[part] * rounded[part]).addcmul_(inside, x[part], value=-1.0)
-        grad_scale = errors.sum() / ctx.step
+        errors = (grad * rounded[part]).addcmul_(inside, x[part], value=-1.0)
+        grad_scale = errors.sum().view(1) * (factor / ctx.step)
         if not ctx.needs_input_grad[2]:
-            return grad_x, (grad_scale * factor).view(1), None, None, None
+            return grad_x, grad_scale, None, None, None
         # The offset moves both ends alike. At a constant offset the scale moves only the upper.
         low, high = ctx.codes
-        clipped = (grad[part] - inside).sum()
-        grad_scale = grad_scale - clipped * low
+        clipped = (grad - inside).sum().view(1) * factor
         # LSQ's factor makes relative changes of a scale as large as those of weights; an offset
         # is a number of steps, not one, and would hardly move with the same factor.
-        grad_offset = clipped * (high - low)
-        return grad_x, (grad_scale * factor).view(1), (grad_offset * factor).view(1), None, None
+        return grad_x, grad_scale - clipped * low, clipped * (high - low), None, None
 
 
 class _RoundLsqWeight(torch.autograd.Function):
@@ -156,21 +149,21 @@ class _RoundLsqWeight(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, scale: Tensor, quant_max: int, factor: float) -> Tensor:
         steps = per_channel(scale, weight)
-        codes = codes_of(weight, steps, quant_max)
-        ctx.save_for_backward(weight, codes, scale)
-        ctx.quant_max, ctx.factor = quant_max, factor
+        scaled = weight * steps.reciprocal()
+        codes = scaled.round().clamp_(-quant_max, quant_max)
+        ctx.save_for_backward(scaled, codes, scale)
+        ctx.bounds, ctx.factor = (-quant_max, quant_max), factor
         return codes * steps
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        weight, codes, scale = ctx.saved_tensors
-        scaled = weight * (1.0 / per_channel(scale, weight))
-        grad_weight = grad * (scaled.abs() <= ctx.quant_max)
+        scaled, codes, scale = ctx.saved_tensors
+        grad_weight = pass_inside(grad, scaled, ctx.bounds)
         errors = (grad * codes).addcmul_(grad_weight, scaled, value=-1.0)
         grad_scale = errors.flatten(1).sum(1) if scale.numel() > 1 else errors.sum().view(1)
         # Filters of nearly zero weights under a batch norm have huge gradients: the output does not
         # depend on their size. Their scales would explode within a few steps; relative to the
         # tensor's typical scale their gradient is as mild as the others'.
         squares = scale.detach().square()
-        mild = (squares / squares.mean()).clamp_(max=1.0)
-        return grad_weight, grad_scale * mild * ctx.factor, None, None
+        mild = squares.div_(squares.mean()).clamp_(max=1.0)
+        return grad_weight, grad_scale.mul_(mild).mul_(ctx.factor), None, None

@@ -5,6 +5,7 @@ Choi et al. 2018, https://arxiv.org/abs/1805.06085. Its weights are quantized as
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -47,8 +48,8 @@ class PactActivation(ActivationFakeQuantize):
     def settle_(self) -> None:
         """Limit the optimizer's last step, and derive the scale from the clipping value."""
         codes = _farthest(self.codes())
-        upper = None if self.clip is None else self.clip[1]
-        reach = MAX_STEP * self.previous_alpha
+        upper = math.inf if self.clip is None else self.clip[1]
+        reach = MAX_STEP * host_value(self.previous_alpha)
         limit_step_(self.alpha, self.previous_alpha, reach=reach, low=MIN_SCALE, high=upper)
         self.scale.copy_(self.alpha.detach() / codes)
 

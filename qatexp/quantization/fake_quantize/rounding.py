@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -88,11 +89,11 @@ def per_channel(scale: Tensor, weight: Tensor) -> Tensor:
 
 def codes_of(weight: Tensor, steps: Tensor, quant_max: int) -> Tensor:
     """Integer codes of a weight as a float tensor of its shape; symmetric."""
-    return (weight * (1.0 / steps)).round_().clamp_(-quant_max, quant_max)
+    return (weight * steps.reciprocal()).round_().clamp_(-quant_max, quant_max)
 
 
 def limit_step_(
-    value: Tensor, previous: Tensor, *, reach: Tensor, low: Any, high: Any = None
+    value: Tensor, previous: Tensor, *, reach: Any, low: Any, high: Any = math.inf
 ) -> None:
     """Bring a learned value back to what one step of the optimizer may do to it.
 
@@ -100,10 +101,16 @@ def limit_step_(
         value: between `low` and `high` afterwards.
         previous: the value before the step; takes the new one.
         reach: largest distance allowed between the two.
-        low: smallest value allowed.
-        high: largest value allowed, None for any.
+        low: smallest value allowed, a number or a tensor.
+        high: largest value allowed, a number.
     """
     with torch.no_grad():
-        bounded = torch.clamp(value, previous - reach, previous + reach).clamp_(low, high)
-        value.copy_(bounded)
-        previous.copy_(bounded)
+        if value.is_cpu and value.numel() == 1:  # several times cheaper than operators
+            before = previous.item()
+            number = min(max(value.item(), before - reach, low), before + reach, high)
+            value.fill_(number)
+            previous.fill_(number)
+        else:
+            bounded = torch.clamp(value, previous - reach, previous + reach)
+            previous.copy_(bounded.clamp_(min=low).clamp_(max=high))
+            value.copy_(previous)
