@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from qatexp.config.schema import ExportConfig
 from qatexp.errors import ExportError
+from qatexp.runtimes.codes import name_codes_
 from qatexp.runtimes.packing import choose_opset, pack_
 from qatexp.store.atomic import atomic_path
 
@@ -210,9 +211,10 @@ def _strip_(model: ir.Model) -> None:
         for value in node.outputs:
             value.metadata_props.clear()
             if value not in results:
-                # A runtime infers inner shapes itself, and nobody reads inner names.
+                # A runtime infers inner shapes itself, and of inner names only codes' are read.
                 value.type, value.shape = None, None
                 value.name = f"t{index}" if len(node.outputs) == 1 else value.name
+    name_codes_(graph)
     for value in (*graph.inputs, *graph.initializers.values()):
         value.metadata_props.clear()
 

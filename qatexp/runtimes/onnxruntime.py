@@ -12,40 +12,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import torch
 from torch import Tensor, nn
 
 from qatexp.config.schema import ExportConfig
-from qatexp.errors import ExportError
 from qatexp.runtimes.onnx_file import INPUT, write_onnx
 from qatexp.runtimes.packing import packing_warnings
+from qatexp.runtimes.sessions import PLUMBING, open_session, run_session
+from qatexp.runtimes.tensors import quantized_tensors
 
 SUFFIX = ".onnx"
 
-_PLUMBING = {
-    "QuantizeLinear",
-    "DequantizeLinear",
-    "Reshape",
-    "Flatten",
-    "Transpose",
-    "ReorderInput",
-    "ReorderOutput",
-    "Shape",
-    "Gather",
-    "Concat",
-    "Unsqueeze",
-    "Squeeze",
-    "Constant",
-    "Identity",
-    "Slice",
-    "Split",
-    "Pad",
-    "Clip",
-    "Expand",
-    "Cast",
-}
-"""Operators that convert or move values; they compute nothing that could be in integers."""
+__all__ = [
+    "SUFFIX",
+    "Description",
+    "caller",
+    "describe",
+    "export",
+    "export_warnings",
+    "load",
+    "quantized_tensors",
+    "stored_bytes",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +67,14 @@ def load(path: Path, *, threads: int, optimize: bool = True) -> Callable[[Tensor
         ExportError: the runtime refuses the file. The callable raises it for images that the file
             does not take.
     """
-    session = _session(path, threads=threads, optimize=optimize)
+    session = open_session(path, threads=threads, optimize=optimize)
     fixed = session.get_inputs()[0].shape[0]
 
     def predict(images: Tensor) -> Tensor:
         # A file whose batch is fixed takes the images in portions of it.
         size = fixed if isinstance(fixed, int) else len(images)
         portions = torch.split(images.cpu(), size)
-        logits = [_run(session, {INPUT: portion.numpy()}, path)[0] for portion in portions]
+        logits = [run_session(session, {INPUT: portion.numpy()}, path)[0] for portion in portions]
         return torch.from_numpy(np.concatenate(logits) if len(logits) > 1 else logits[0])
 
     return predict
@@ -98,9 +86,9 @@ def caller(path: Path, images: Tensor, *, threads: int) -> Callable[[], object]:
     Raises:
         ExportError: the runtime refuses the file, or, when called, the images.
     """
-    session = _session(path, threads=threads)
+    session = open_session(path, threads=threads)
     feed = {INPUT: np.ascontiguousarray(images.cpu().numpy())}
-    return lambda: _run(session, feed, path)
+    return lambda: run_session(session, feed, path)
 
 
 def describe(path: Path, example: Tensor) -> Description:
@@ -121,7 +109,7 @@ def describe(path: Path, example: Tensor) -> Description:
         integer = _computes_in_integers(event)
         macs_all += macs
         macs_int += macs if integer else 0
-        if kind not in _PLUMBING:
+        if kind not in PLUMBING:
             (ops_int if integer else ops_float)[kind] += 1
     share = macs_int / macs_all if macs_all else 0.0
     return Description(share, dict(sorted(ops_int.items())), dict(sorted(ops_float.items())))
@@ -132,56 +120,11 @@ def stored_bytes(path: Path) -> int:
     return path.stat().st_size
 
 
-def _session(
-    path: Path, *, threads: int, optimize: bool = True, profile: Path | None = None
-) -> Any:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Without it, signed activations (qconfig.backend=xnnpack) stay in float on x86.
-    options.add_session_config_entry("session.qdqisint8allowed", "1")
-    options.log_severity_level = 3  # the runtime's warnings speak to its own developers
-    if not optimize:
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    skipped: list[str] = []
-    if profile is not None:
-        # It pads the channels of float convolutions to the processor's vectors, and MACs with them.
-        skipped = ["NchwcTransformer"]
-        options.enable_profiling = True
-        options.profile_file_prefix = str(profile)
-        # Weights that were packed for a kernel have lost their shape, and MACs need it.
-        options.add_session_config_entry("session.disable_prepacking", "1")
-    try:
-        return ort.InferenceSession(
-            str(path),
-            options,
-            providers=["CPUExecutionProvider"],
-            disabled_optimizers=skipped or None,
-        )
-    except Exception as problem:  # the runtime's classes share no public base
-        raise ExportError(f"ONNX Runtime refuses {path.name}: {_reason(problem)}") from problem
-
-
-def _run(session: Any, feed: dict[str, Any], path: Path) -> list[Any]:
-    try:
-        results: list[Any] = session.run(None, feed)
-    except Exception as problem:  # the runtime's classes share no public base
-        shapes = ", ".join(str(list(value.shape)) for value in feed.values())
-        raise ExportError(
-            f"ONNX Runtime cannot run {path.name} on images {shapes}: {_reason(problem)}"
-        ) from problem
-    return results
-
-
-def _reason(problem: Exception) -> str:
-    return " ".join(str(problem).split()) or type(problem).__name__
-
-
 def _profile(path: Path, example: Tensor) -> list[dict[str, Any]]:
     """Arguments of every executed operator: type, input and output element types and shapes."""
     with tempfile.TemporaryDirectory() as folder:
-        session = _session(path, threads=1, profile=Path(folder) / "profile")
-        _run(session, {INPUT: example.cpu().numpy()}, path)
+        session = open_session(path, threads=1, profile=Path(folder) / "profile")
+        run_session(session, {INPUT: example.cpu().numpy()}, path)
         trace = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     return [
         event["args"]
