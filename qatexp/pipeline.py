@@ -17,6 +17,7 @@ from qatexp.errors import QatexpError
 from qatexp.figures import accuracy_by_variant, training_curves
 from qatexp.quantization.inventory import summary
 from qatexp.records import RECORD_FILE, Record
+from qatexp.stages.allocation import allocate_bits
 from qatexp.stages.context import Context
 from qatexp.stages.data import data
 from qatexp.stages.environment import environment
@@ -90,6 +91,7 @@ def _run_stages(context: Context, record: Record) -> Record:
     has_target = context.config.target.max_drop is not None
     if not has_target and context.config.schedule.qat.epochs > 0:
         candidates |= _control(context, baseline)
+    choice = allocate_bits(context, baseline)
     prepared = ptq(context, baseline)
     calibrated = prepared.graph_module
     candidates["ptq"] = Candidate(calibrated, convert_and_export(context, "ptq", calibrated))
@@ -100,13 +102,14 @@ def _run_stages(context: Context, record: Record) -> Record:
         candidates |= _control(context, baseline) if has_target else {}
     variants, parity = measure(context, candidates)
     oscillation = {} if trained is None else {"oscillation": trained.oscillation}
+    chosen = {} if choice is None else choice.summary(context, prepared.plan, variants)
     return replace(
         _with_progress(context, record),
         status="finished",
         variants=variants,
         parity=parity,
         target=target,
-        quantization=summary(prepared.plan) | oscillation,
+        quantization=summary(prepared.plan) | oscillation | chosen,
         data=context.data.summary(),
         environment=environment(context.device),
     )

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qatexp.config.constraints import Range
-from qatexp.config.schema import Backend, ExperimentConfig, Pack, Select, Teacher
+from qatexp.config.schema import Backend, Budget, ExperimentConfig, Pack, Select, Teacher
 from qatexp.config.targets import check_target
 from qatexp.errors import ConfigError
 
@@ -41,6 +41,7 @@ def check(config: ExperimentConfig) -> None:
     _check_recipe(config)
     _check_packing(config)
     _check_target(config)
+    _check_auto(config)
     _check_threads(config)
     _check_normalization(config)
     _check_batch(config)
@@ -201,6 +202,33 @@ def _check_packing(config: ExperimentConfig) -> None:
                 f"{key}=2 is not possible with export.pack=direct: ONNX Runtime does not load INT2 "
                 "that DequantizeLinear reads; use export.pack=cast, or 3 and more bits."
             )
+
+
+def _check_auto(config: ExperimentConfig) -> None:
+    auto = config.qconfig.auto
+    choices = auto.choices
+    if sorted(set(choices)) != choices:
+        raise ConfigError(
+            f"qconfig.auto.choices={choices} is not possible; allowed: different bits in rising "
+            "order."
+        )
+    targets = {"target": auto.target, "target_bits": auto.target_bits}
+    given = [name for name, value in targets.items() if value is not None]
+    if auto.budget is None and given:
+        raise ConfigError(
+            f"qconfig.auto.{given[0]}={targets[given[0]]} needs a budget; set qconfig.auto.budget "
+            f"to {' or '.join(budget.name for budget in Budget)}."
+        )
+    if auto.budget is not None and len(given) != 1:
+        raise ConfigError(
+            f"qconfig.auto.budget={auto.budget.name} needs one of qconfig.auto.target (a number) "
+            f"and qconfig.auto.target_bits (as much as uniform bits need); {len(given)} are set."
+        )
+    if auto.budget is not None and config.export.pack is Pack.direct and 2 in choices:
+        raise ConfigError(
+            "export.pack=direct stores no 2-bit weights, and qconfig.auto may choose them; take 2 "
+            "out of qconfig.auto.choices, or use export.pack=cast."
+        )
 
 
 def _check_threads(config: ExperimentConfig) -> None:

@@ -81,6 +81,13 @@ class Placement(Enum):
     stream = "stream"
 
 
+class Budget(Enum):
+    """What an automatic choice of bits may spend: bytes of the file, or operations on bits."""
+
+    size_bytes = "size_bytes"
+    bops = "bops"
+
+
 class Pack(Enum):
     """How weights of 4 and fewer bits are stored: behind a Cast to int8, directly, or as int8."""
 
@@ -138,6 +145,23 @@ class LayerRule:
 
 
 @dataclass(slots=True)
+class AutoConfig:
+    """Bits chosen layer by layer under a `budget`; null: the bits that are configured.
+
+    The budget is `target`, in bytes or bit operations, or what uniform `target_bits` need. Layers
+    are tried at each of `choices`, on `batches` of `dataset.eval_batch_size` training images.
+    """
+
+    budget: Budget | None = None
+    target: float | None = field(default=None, metadata=limited(POSITIVE))
+    target_bits: int | None = field(default=None, metadata=limited(BITS))
+    choices: list[int] = field(
+        default_factory=lambda: [2, 3, 4, 6, 8], metadata=limited(Each(BITS))
+    )
+    batches: int = field(default=2, metadata=limited(AT_LEAST_ONE))
+
+
+@dataclass(slots=True)
 class QConfig:
     """What is quantized: bits, granularity, scheme, ranges and exceptions."""
 
@@ -149,6 +173,7 @@ class QConfig:
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     first_last_bits: int | None = field(default=8, metadata=limited(BITS))
     layers: list[LayerRule] = field(default_factory=list)
+    auto: AutoConfig = field(default_factory=AutoConfig)
 
 
 @dataclass(slots=True)

@@ -80,6 +80,27 @@ def calibrate_(
     Raises:
         QuantizationError: there were no calibration images, or activations were not finite.
     """
+    choose = observe(graph_module, batches, config)
+    for name, quantizer in activation_quantizers(graph_module):
+        quantizer.set_range_(*choose(name, quantizer))
+    for weight_quantizer, weight in weight_quantizers(graph_module):
+        weight_quantizer.set_scale_(weight_scale(weight_quantizer, weight, config.method))
+    enable_(graph_module)
+
+
+def observe(
+    graph_module: fx.GraphModule,
+    batches: Callable[[], Iterator[Tensor]],
+    config: CalibrationConfig,
+) -> Callable[[str, ActivationFakeQuantize], tuple[float, float]]:
+    """Watch the FP32 activations of a prepared model, whose quantizers are left disabled.
+
+    Returns:
+        The choice of a range, for the name of a quantizer and the grid that it has when asked.
+
+    Raises:
+        QuantizationError: there were no calibration images.
+    """
     statistics: dict[str, _Statistics] = {}
     graph_module.eval()
     enable_(graph_module, False)
@@ -88,11 +109,7 @@ def calibrate_(
         raise QuantizationError("no calibration images; check qconfig.calibration.batches")
     if config.method in _WITH_HISTOGRAM:
         _watch(graph_module, batches, statistics, _Statistics.observe_histogram_)
-    for name, quantizer in activation_quantizers(graph_module):
-        quantizer.set_range_(*_choose(name, statistics[name], quantizer, config))
-    for weight_quantizer, weight in weight_quantizers(graph_module):
-        weight_quantizer.set_scale_(_weight_scale(weight_quantizer, weight, config.method))
-    enable_(graph_module)
+    return lambda name, quantizer: _choose(name, statistics[name], quantizer, config)
 
 
 def _watch(
@@ -229,7 +246,7 @@ def _kl_divergence(values: Tensor, rounded: Tensor, counts: Tensor) -> float:
     return float((p[seen] * (p[seen] / q[seen].clamp_min(1e-12)).log()).sum())
 
 
-def _weight_scale(
+def weight_scale(
     quantizer: WeightFakeQuantize, weight: Tensor, method: CalibrationMethod
 ) -> Tensor:
     """Scales of least squared error for `mse`, else those of the largest magnitude."""

@@ -68,6 +68,19 @@ def _layer_bits(name: str, qconfig: QConfig, *, at_end: bool) -> LayerBits | Non
     return LayerBits(weight, activation)
 
 
+def fixed_bits(name: str, qconfig: QConfig, *, at_end: bool) -> tuple[bool, bool]:
+    """Whether a layer's weight bits, and its activation bits, are set by name or by place.
+
+    Those are not for `qconfig.auto` to choose.
+    """
+    ends = at_end and qconfig.first_last_bits is not None
+    rules = [rule for rule in qconfig.layers if fnmatchcase(name, rule.match)]
+    return (
+        ends or any(rule.weight_bits is not None for rule in rules),
+        ends or any(rule.activation_bits is not None for rule in rules),
+    )
+
+
 def _check_matches(rule: LayerRule, names: Sequence[str]) -> None:
     if any(fnmatchcase(name, rule.match) for name in names):
         return

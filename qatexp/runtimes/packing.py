@@ -8,6 +8,7 @@ not loaded at all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import ml_dtypes
@@ -27,6 +28,8 @@ _CONTAINERS = (
     (7, ir.DataType.INT4, ml_dtypes.int4),
 )
 """Largest code of a narrow range, and the narrowest type that holds it; 3 bits take 4."""
+_CAST_BYTES = 76
+"""A Cast node with its names; of a ResNet-20, whose names are as long as those of others."""
 
 
 def choose_opset(model: nn.Module, config: ExportConfig) -> int:
@@ -44,6 +47,24 @@ def choose_opset(model: nn.Module, config: ExportConfig) -> int:
     if config.opset is not None:
         return config.opset
     return INT2_OPSET if two_bits and config.pack is Pack.cast else OPSET
+
+
+def weight_bytes(count: int, bits: int, config: ExportConfig) -> int:
+    """Bytes that one weight of `count` codes takes in a file, with the Cast behind a narrow type.
+
+    Args:
+        count: number of codes.
+        bits: of a narrow range that is used up to its ends.
+        config: `export.pack`, and the operator set where one is asked for.
+    """
+    if config.pack is Pack.none:
+        return count
+    opset = INT2_OPSET if config.opset is None else config.opset
+    for limit, dtype, _ in _CONTAINERS:
+        if 2 ** (bits - 1) - 1 <= limit and _has(dtype, opset):
+            overhead = _CAST_BYTES if config.pack is Pack.cast else 0
+            return math.ceil(count * int(dtype.bitwidth) / 8) + overhead
+    return count
 
 
 def packing_warnings(model: nn.Module, config: ExportConfig) -> Iterator[str]:
@@ -116,9 +137,13 @@ def _narrowed(weight: ir.Value | None, *, opset: int) -> ir.Tensor | None:
     codes = constant.numpy()
     largest = int(np.abs(codes.astype(np.int16)).max(initial=0))
     for limit, dtype, element in _CONTAINERS:
-        if largest <= limit and (opset >= INT2_OPSET or dtype is not ir.DataType.INT2):
+        if largest <= limit and _has(dtype, opset):
             return ir.Tensor(codes.astype(element), dtype=dtype, name=constant.name)
     return None
+
+
+def _has(dtype: ir.DataType, opset: int) -> bool:
+    return opset >= INT2_OPSET or dtype is not ir.DataType.INT2
 
 
 def _drop_zero_point_(node: ir.Node) -> None:
