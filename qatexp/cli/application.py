@@ -24,14 +24,13 @@ def run_application(arguments: Sequence[str]) -> int:
     from qatexp.cli.task import task
 
     register_resolvers()
-    # `debug` is a group, and Hydra takes no boolean as the name of a member.
-    arguments = ["debug='true'" if item == "debug=true" else item for item in arguments]
+    arguments = quoted(arguments)
     options = get_args_parser().parse_args(arguments)
     _register_models(options)
     try:
         _check_commands(options)
         if _starts_runs(options):
-            _check(options)
+            check_request(options)
     except QatexpError as problem:
         complain(str(problem))
         return 2
@@ -49,6 +48,11 @@ def run_application(arguments: Sequence[str]) -> int:
     with sigterm_raises(), closing_open_sweep():
         application()
     return 0
+
+
+def quoted(arguments: Sequence[str]) -> list[str]:
+    """Quote ``debug=true``: Hydra takes no boolean as the name of a member of a group."""
+    return ["debug='true'" if item == "debug=true" else item for item in arguments]
 
 
 def _register_models(options: Namespace) -> None:
@@ -75,12 +79,21 @@ def _check_commands(options: Namespace) -> None:
         raise ConfigError(f"{' and '.join(given)} exclude each other; give one of them.")
 
 
-def _check(options: Namespace) -> None:
+def check_request(options: Namespace) -> ExperimentConfig:
+    """Check all that a command line asks for, output and tracking too; nothing is written.
+
+    Returns:
+        The one experiment, or the first of a sweep.
+
+    Raises:
+        QatexpError: something cannot be done.
+    """
     from qatexp.cli.compose import checked_points
 
     points = checked_points(options)
     _check_output()
     _check_tracking(points[0])
+    return points[0]
 
 
 def _check_output() -> None:

@@ -1,4 +1,4 @@
-"""The verbs beside the Hydra application: ``qatexp compare`` and ``qatexp ui``."""
+"""The verbs beside the Hydra application: ``qatexp analyze``, ``compare`` and ``ui``."""
 
 from __future__ import annotations
 
@@ -9,12 +9,22 @@ import click
 from qatexp.cli.console import complain
 from qatexp.errors import QatexpError
 
-VERBS = ("compare", "ui")
+VERBS = ("analyze", "compare", "ui")
 
 
 @click.group()
 def verbs() -> None:
     """Commands beside the experiment itself."""
+
+
+@verbs.command()
+@click.argument("overrides", nargs=-1)
+@click.option("--config-dir", default=None, help="a folder with YAML files of your own")
+def analyze(overrides: tuple[str, ...], config_dir: str | None) -> int:
+    """Find the layers that mind quantization most; takes the OVERRIDES of a run."""
+    from qatexp.cli.analysis import analyze as run_analysis
+
+    return run_analysis(overrides, config_dir=config_dir)
 
 
 @verbs.command()

@@ -44,11 +44,12 @@ class Choice:
     def summary(
         self, context: Context, plan: Plan, variants: Mapping[str, Variant]
     ) -> dict[str, Any]:
-        """Predicted against reached figures, for the record; a budget that is missed warns."""
+        """Predicted against reached figures, for the record; a target that is missed warns."""
         assert self.auto.budget is not None
         unit = self.auto.budget.name
         reached = self._reached(plan, variants)
-        if reached > self.target:
+        # What uniform bits need is predicted in the same way: no byte count that was promised.
+        if self.auto.target is not None and reached > self.target:
             context.warn(
                 f"{unit} is {reached:,.0f}, more than the {self.target:,.0f} of qconfig.auto"
             )

@@ -16,6 +16,7 @@ from qatexp.config.schema import Budget, CalibrationMethod, ExportConfig
 from qatexp.quantization.allocate import Layer, Losses, Problem
 from qatexp.quantization.convert import convert, fold
 from qatexp.quantization.layers import fixed_bits
+from qatexp.quantization.prepare import activation_quantizers
 from qatexp.quantization.sensitivity import set_weight_bits_
 from qatexp.quantization.sites import shared_inputs
 from qatexp.runtimes import onnxruntime
@@ -162,6 +163,11 @@ def _other_bytes(subject: Subject, layers: list[LayerCost]) -> int:
     for site in subject.sites:
         # Scales by magnitude use the largest code, and so the container that the bits need.
         set_weight_bits_(site, bits[site.name], CalibrationMethod.minmax)
+    for index, (_, quantizer) in enumerate(
+        activation_quantizers(subject.prepared.graph_module), start=1
+    ):
+        # Equal scales, and equal zero points, would be stored once.
+        quantizer.set_range_(-1.0, 1.0 + 0.37 * index)
     graph_module: fx.GraphModule = copy.deepcopy(subject.prepared.graph_module).cpu()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"reference{onnxruntime.SUFFIX}"

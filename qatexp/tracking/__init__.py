@@ -11,8 +11,10 @@ from qatexp.tracking.store import Store, open_store
 from qatexp.tracking.termination import sigterm_raises
 from qatexp.tracking.ui import ui_hint
 from qatexp.tracking.uri import resolve_uri
+from qatexp.tracking.view import ANALYSIS_KIND
 
 __all__ = [
+    "ANALYSIS_KIND",
     "RunLog",
     "Store",
     "check_reachable",

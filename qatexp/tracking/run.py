@@ -102,6 +102,15 @@ class RunLog:
             self._pause *= 2  # each attempt holds up the training
             logger.warning("%s; trying again in %.0f s", problem, self._pause)
 
+    def log_by_bits(self, metrics: Mapping[int, Mapping[str, float]]) -> None:
+        """Log figures as curves over bits: MLflow's step is the number of bits.
+
+        Args:
+            metrics: By bits and name; they reach the store with `finish`.
+        """
+        for bits, values in metrics.items():
+            self._add(values, step=bits)
+
     def log_dataset(self, *, name: str, digest: str, profile: Mapping[str, Any]) -> None:
         """Log the data set as the input of the run, context "training".
 

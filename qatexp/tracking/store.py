@@ -58,22 +58,24 @@ class Store:
         params: Mapping[str, Any],
         tags: Mapping[str, Any],
         parent_run_id: str | None = None,
+        kind: str = "single",
     ) -> RunLog:
-        """Start a run: a trial of the sweep `parent_run_id`, or a single run.
+        """Start a run: a trial of the sweep `parent_run_id`, or a run of its own.
 
         Args:
             name: Shown in the table of runs.
             params: Flat configuration values, ``qconfig.weight.bits`` for instance.
             tags: Further facts, the git commit for instance.
             parent_run_id: What `start_sweep` returned, or None.
+            kind: Of a run of its own: single, or `ANALYSIS_KIND`.
 
         Raises:
             TrackingError: the store does not take the run.
         """
-        kind = {KIND_TAG: "single"}
+        place = {KIND_TAG: kind}
         if parent_run_id is not None:
-            kind = {KIND_TAG: "trial", "mlflow.parentRunId": parent_run_id}
-        log = self._create_run(name, {**tags, **kind})
+            place = {KIND_TAG: "trial", "mlflow.parentRunId": parent_run_id}
+        log = self._create_run(name, {**tags, **place})
         try:
             log.log_params(params)
         except TrackingError:

@@ -16,7 +16,7 @@ VIEW_ID = "qatexp-tradeoff"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW_ID}"
 KNOWN_MAJOR_VERSION = 3
 KIND_TAG = "qatexp.kind"
-SWEEP_KIND = "sweep"
+SWEEP_KIND, ANALYSIS_KIND = "sweep", "analysis"
 
 PARAMS = ("qconfig.weight.bits", "schedule.qat.lr_scale", "schedule.qat.epochs")
 ACCURACY, SIZE, LATENCY = "qat/deployed_top1", "qat/size_bytes", "qat/latency_ms_p50"
@@ -81,7 +81,9 @@ def _saved_view(since: int) -> str:
 def _state() -> dict[str, Any]:
     columns = [f"params.`{name}`" for name in PARAMS] + [f"metrics.`{name}`" for name in METRICS]
     return {
-        "searchFilter": f"tags.`{KIND_TAG}` != '{SWEEP_KIND}'",
+        "searchFilter": " AND ".join(
+            f"tags.`{KIND_TAG}` != '{kind}'" for kind in (SWEEP_KIND, ANALYSIS_KIND)
+        ),
         # Any order but by date: by date MLflow folds the trials under their sweep, out of sight.
         "orderByKey": f"metrics.`{ACCURACY}`",
         "orderByAsc": False,

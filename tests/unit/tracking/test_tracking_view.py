@@ -32,7 +32,9 @@ def test_the_table_lists_accuracy_size_and_latency(state):
 def test_the_trials_are_not_folded_away(state):
     """Ordered by date, MLflow shows the sweep alone and hides its trials below it."""
     assert state["orderByKey"] == "metrics.`qat/deployed_top1`"
-    assert state["searchFilter"] == "tags.`qatexp.kind` != 'sweep'"
+    assert state["searchFilter"] == (
+        "tags.`qatexp.kind` != 'sweep' AND tags.`qatexp.kind` != 'analysis'"
+    )
 
 
 def test_the_charts_show_the_trade_offs(state):

@@ -1,0 +1,82 @@
+"""Sensitivities of layers as a table on a terminal, in Markdown and as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qatexp.compare.grid import Column, Grid, to_markdown, to_rich
+from qatexp.compare.write import csv_text
+from qatexp.figures.units import points
+from qatexp.records.sensitivity import Damage, Sensitivity
+from qatexp.store.atomic import write_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+CSV_FILE, MARKDOWN_FILE = "sensitivity.csv", "sensitivity.md"
+TITLES = {
+    "weight": "Weight of one layer quantized",
+    "activation": "Input of one layer quantized",
+}
+"""Tables, by kind of tensor."""
+NOTE = (
+    "top-1 drop in points and SQNR of the logits in dB, against FP32 on training images; the most "
+    "sensitive layer (by KL divergence) first"
+)
+
+
+def sensitivity_grid(rows: Sequence[Sensitivity], tensor: str) -> Grid:
+    """One row per layer, the most sensitive first: top-1 drop and SQNR at each of the bits."""
+    by_layer: dict[str, dict[int, Damage]] = {}
+    for row in rows:
+        if row.tensor == tensor:
+            by_layer.setdefault(row.layer, {})[row.bits] = row.damage
+    bits = sorted({row.bits for row in rows if row.tensor == tensor})
+    order = sorted(by_layer, key=lambda name: -max(item.kl for item in by_layer[name].values()))
+    columns = [
+        Column("layer", is_number=False),
+        *(Column(f"drop\n{b} bit") for b in bits),
+        *(Column(f"SQNR\n{b} bit") for b in bits),
+    ]
+    cells = [
+        (
+            name,
+            *(points(by_layer[name][b].top1_drop) for b in bits),
+            *(f"{by_layer[name][b].sqnr_db:.1f}" for b in bits),
+        )
+        for name in order
+    ]
+    return Grid(tuple(columns), tuple(cells))
+
+
+def print_sensitivity(rows: Sequence[Sensitivity], console: Console) -> None:
+    """Print a table for weights and one for activations."""
+    for tensor, title in TITLES.items():
+        console.print()
+        console.print(title, style="bold", markup=False, highlight=False)
+        console.print(to_rich(sensitivity_grid(rows, tensor), width=console.width))
+    console.print()
+    console.print(NOTE, markup=False, highlight=False)
+
+
+def write_sensitivity(rows: Sequence[Sensitivity], folder: Path) -> list[Path]:
+    """Write ``sensitivity.csv``, with all figures, and ``sensitivity.md``, the tables.
+
+    Raises:
+        StoreError: a file cannot be written.
+    """
+    flat = [
+        {"layer": row.layer, "tensor": row.tensor, "bits": row.bits, **asdict(row.damage)}
+        for row in rows
+    ]
+    tables = [
+        f"## {title}\n\n{to_markdown(sensitivity_grid(rows, tensor))}"
+        for tensor, title in TITLES.items()
+    ]
+    written = [folder / CSV_FILE, folder / MARKDOWN_FILE]
+    write_text(written[0], csv_text(flat))
+    write_text(written[1], "\n\n".join(["# Sensitivity of layers", *tables, NOTE]) + "\n")
+    return written
