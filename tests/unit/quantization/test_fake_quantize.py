@@ -14,6 +14,7 @@ from qatexp.quantization.fake_quantize import (
     LsqWeight,
     MinMaxEmaActivation,
     PactActivation,
+    WeightFakeQuantize,
     sampling,
 )
 
@@ -206,6 +207,49 @@ def test_the_gradient_from_a_part_of_the_batch_is_an_unbiased_estimate(
     monkeypatch.setattr(sampling, "EVERY", 1)
     # Sums of some thousand float32 terms in two orders.
     torch.testing.assert_close(torch.stack(draws).mean(0), gradients(), rtol=1e-4, atol=1e-3)
+
+
+def one_step(quantizer, x):
+    """Output and gradients of one step, and the learned state that the next one starts from."""
+    x = x.clone().requires_grad_()
+    out = quantizer.train()(x)
+    (out * torch.arange(out.numel()).view_as(out).sin()).sum().backward()
+    torch.optim.SGD([x, *quantizer.parameters()], lr=0.1).step()
+    if isinstance(quantizer, WeightFakeQuantize):
+        quantizer.update_(x)
+    else:
+        quantizer.settle_()
+    gradients = [parameter.grad for parameter in quantizer.parameters()]
+    return [out.detach(), x.grad, *gradients, *quantizer.state_dict().values()]
+
+
+@ACTIVATIONS
+@pytest.mark.parametrize("zero_point", [0, None], ids=["unsigned", "affine"])
+@pytest.mark.usefixtures("whole_batch")
+def test_the_form_for_accelerators_computes_the_same(monkeypatch, cls, zero_point):
+    """There a number is never read from the device; here the same operators run on the CPU."""
+    x = torch.randn(8, 3, 5, 5) * 2
+    results = []
+    for on_cpu in (True, False):
+        monkeypatch.setattr(torch.Tensor, "is_cpu", on_cpu)
+        quantizer = activation(cls, zero_point=zero_point)
+        quantizer.set_range_(-1.0, 2.0)
+        results.append(one_step(quantizer, x))
+    assert torch.equal(results[0][0], results[1][0])
+    # Numbers are double-precision between operators, tensors are not.
+    torch.testing.assert_close(results[0], results[1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("cls", [LsqWeight, DorefaWeight], ids=lambda cls: cls.__name__)
+def test_weights_on_accelerators_are_rounded_the_same(monkeypatch, cls):
+    results = []
+    w = torch.randn(6, 3, 3, 3)
+    for on_cpu in (True, False):
+        monkeypatch.setattr(torch.Tensor, "is_cpu", on_cpu)
+        quantizer = weight(cls)
+        quantizer.set_scale_(torch.full((6,), 0.3))
+        results.append(one_step(quantizer, w))
+    torch.testing.assert_close(results[0], results[1], rtol=0, atol=0)
 
 
 def test_evaluation_draws_no_random_numbers():
