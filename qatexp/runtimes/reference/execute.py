@@ -13,7 +13,7 @@ from torch import Tensor
 
 from qatexp.errors import ExportError
 from qatexp.runtimes.onnx_file import INPUT
-from qatexp.runtimes.reference.float_operators import evaluate, is_exact
+from qatexp.runtimes.reference.float_operators import FloatOperator, is_exact
 from qatexp.runtimes.reference.fusions import Fused, compute
 from qatexp.runtimes.reference.graph import Array, Graph, attributes, read_graph
 from qatexp.runtimes.reference.quantized import Codes, Grid, Weight, quantize
@@ -30,22 +30,43 @@ class ReferenceResult:
     """Nodes evaluated in float whose result in the fused graph may differ; all after may too."""
 
 
+PORTION = 64
+"""Images computed at once: tensors of more fall out of the processor's caches."""
+
+
 @torch.no_grad()
 def run(path: Path, images: Tensor) -> ReferenceResult:
-    """Interpret an exported file on images (N, C, H, W), float32, in one batch.
+    """Interpret an exported file on images (N, C, H, W), float32.
 
     Args:
         path: an ONNX file written by this package.
-        images: as many as the file takes at once.
+        images: any number of them, also where the file's batch is fixed.
 
     Raises:
         ExportError: the file holds a form that the reference cannot read.
     """
-    execution = _Execution(read_graph(path))
-    execution.values[INPUT] = images.cpu()
-    for node in execution.graph.nodes:
+    graph = read_graph(path)
+    operators: dict[str, FloatOperator] = {}
+    results = [
+        _run_portion(graph, operators, portion)
+        for portion in torch.split(images.cpu(), graph.batch or PORTION)
+    ]
+    tensors = {
+        name: np.concatenate([result.tensors[name] for result in results])
+        for name in results[0].tensors
+    }
+    logits = np.concatenate([result.logits for result in results])
+    return ReferenceResult(tensors, logits, results[0].unmodelled)
+
+
+def _run_portion(
+    graph: Graph, operators: dict[str, FloatOperator], images: Tensor
+) -> ReferenceResult:
+    execution = _Execution(graph, operators)
+    execution.values[INPUT] = images
+    for node in graph.nodes:
         execution.step(node)
-    logits = execution.as_float(execution.graph.output)
+    logits = execution.as_float(graph.output)
     return ReferenceResult(execution.tensors, logits.numpy(), tuple(execution.unmodelled))
 
 
@@ -54,6 +75,8 @@ class _Execution:
     """One pass over a graph: what is computed so far."""
 
     graph: Graph
+    operators: dict[str, FloatOperator]
+    """Those that were needed in earlier portions, by their first output."""
     codes: dict[str, Codes] = field(default_factory=dict)
     values: dict[str, Codes | Weight | Tensor] = field(default_factory=dict)
     tensors: dict[str, Array] = field(default_factory=dict)
@@ -128,6 +151,8 @@ class _Execution:
                 return
         if not is_exact(node):
             self.unmodelled.append(f"{node.op_type} {node.name}".strip())
-        inputs_by_name = {name: self.as_float(name) for name in node.input if name in self.values}
-        found = evaluate(node, inputs_by_name, self.graph.constants, self.graph.opset)
-        self.values.update(found)
+        name = node.output[0]
+        if name not in self.operators:
+            self.operators[name] = FloatOperator(node, self.graph.constants, self.graph.opset)
+        given = {name: self.as_float(name) for name in node.input if name in self.values}
+        self.values.update(self.operators[name](given))

@@ -55,36 +55,42 @@ def is_exact(node: onnx.NodeProto) -> bool:
     return node.op_type in _VIEWS | _ELEMENTWISE
 
 
-def evaluate(
-    node: onnx.NodeProto, values: Mapping[str, Tensor], constants: Mapping[str, Array], opset: int
-) -> dict[str, Tensor]:
-    """Run one node in ONNX Runtime, alone.
+class FloatOperator:
+    """One node as a call, through a session of its own."""
 
-    Args:
-        node: the operator.
-        values: its computed inputs by name.
-        constants: its constant inputs, and others.
-        opset: version of ONNX's operators.
+    def __init__(self, node: onnx.NodeProto, constants: Mapping[str, Array], opset: int) -> None:
+        self._node, self._constants, self._opset = node, constants, opset
+        self._path = Path(node.op_type)  # what an error names
+        self._session: Any = None
 
-    Raises:
-        ExportError: the runtime refuses the operator.
-    """
-    feed: dict[str, Any] = {name: value.contiguous().numpy() for name, value in values.items()}
-    inputs = [
-        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), None)
-        for name, value in feed.items()
-    ]
-    fixed = [
-        numpy_helper.from_array(constants[name], name) for name in node.input if name in constants
-    ]
-    # The runtime infers the types of outputs.
-    outputs = [onnx.ValueInfoProto(name=name) for name in node.output]
-    graph = helper.make_graph([node], "one", inputs, outputs, fixed)
-    versions = [helper.make_opsetid("", opset)]
-    model = helper.make_model_gen_version(graph, opset_imports=versions)
-    path = Path(node.op_type)
-    session = open_session(
-        path, threads=torch.get_num_threads(), optimize=False, content=model.SerializeToString()
-    )
-    results = run_session(session, feed, path)
-    return {n: torch.from_numpy(r) for n, r in zip(node.output, results, strict=True)}
+    def __call__(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Outputs by name, from computed inputs by name.
+
+        Raises:
+            ExportError: the runtime refuses the operator.
+        """
+        feed: dict[str, Any] = {name: value.contiguous().numpy() for name, value in values.items()}
+        if self._session is None:
+            types = {name: value.dtype for name, value in feed.items()}
+            threads, content = torch.get_num_threads(), self._model(types)
+            self._session = open_session(
+                self._path, threads=threads, optimize=False, content=content
+            )
+        results = run_session(self._session, feed, self._path)
+        pairs = zip(self._node.output, results, strict=True)
+        return {name: torch.from_numpy(result) for name, result in pairs}
+
+    def _model(self, types: Mapping[str, Any]) -> bytes:
+        inputs = [
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(dtype), None)
+            for name, dtype in types.items()
+        ]
+        # The runtime infers the types of outputs.
+        outputs = [onnx.ValueInfoProto(name=name) for name in self._node.output]
+        names = [name for name in self._node.input if name in self._constants]
+        fixed = [numpy_helper.from_array(self._constants[name], name) for name in names]
+        graph = helper.make_graph([self._node], "one", inputs, outputs, fixed)
+        versions = [helper.make_opsetid("", self._opset)]
+        model = helper.make_model_gen_version(graph, opset_imports=versions)
+        content: bytes = model.SerializeToString()
+        return content

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import onnx
 from torch import Tensor
@@ -45,12 +44,12 @@ def _conv(fused: Fused) -> Tensor | None:
     given = attributes(fused.node)
     if given.get("auto_pad", b"NOTSET") != b"NOTSET":
         return None
-    window = {
-        "stride": given["strides"],
-        "padding": _padding(given["pads"]),
-        "dilation": given["dilations"],
-        "groups": given.get("group", 1),
-    }
+    window = kernels.Window(
+        strides=given["strides"],
+        padding=_padding(given["pads"]),
+        dilations=given["dilations"],
+        groups=given.get("group", 1),
+    )
     return _layer(fused, window, axis=0)
 
 
@@ -62,7 +61,7 @@ def _gemm(fused: Fused) -> Tensor | None:
     return _layer(fused, None, axis=0 if given.get("transB", 0) else 1)
 
 
-def _layer(fused: Fused, window: dict[str, Any] | None, *, axis: int) -> Tensor | None:
+def _layer(fused: Fused, window: kernels.Window | None, *, axis: int) -> Tensor | None:
     x, weight = fused.inputs[:2]
     if not isinstance(x, Codes) or not isinstance(weight, Weight):
         return None
@@ -76,7 +75,7 @@ def _layer(fused: Fused, window: dict[str, Any] | None, *, axis: int) -> Tensor 
     codes = weight.codes.float()
     if axis == 1:
         codes = codes.T
-    return kernels.layer(x, codes, weight.scale, bias, fused.grid, window)
+    return kernels.layer(x, codes, fused.grid, weight_scale=weight.scale, bias=bias, window=window)
 
 
 def _binary(kernel: Callable[[Codes, Codes, Grid], Tensor]) -> Callable[[Fused], Tensor | None]:

@@ -27,7 +27,7 @@ class Graph:
     names: tuple[str, ...]
     """Of the quantized tensors."""
 
-    @property
+    @cached_property
     def nodes(self) -> tuple[onnx.NodeProto, ...]:
         """Nodes that compute something from the images."""
         return tuple(node for node in self.model.graph.node if node.output[0] not in self.constants)
@@ -38,9 +38,15 @@ class Graph:
         return str(self.model.graph.output[0].name)
 
     @property
+    def batch(self) -> int | None:
+        """Images that the file takes at once, None for any number."""
+        shape = self.model.graph.input[0].type.tensor_type.shape
+        return int(shape.dim[0].dim_value) or None
+
+    @property
     def opset(self) -> int:
         """Version of ONNX's own operators."""
-        return next(item.version for item in self.model.opset_import if not item.domain)
+        return next(int(item.version) for item in self.model.opset_import if not item.domain)
 
     @cached_property
     def readers(self) -> dict[str, tuple[onnx.NodeProto, ...]]:
@@ -77,7 +83,8 @@ def read_graph(path: Path) -> Graph:
 def _unpacked(tensor: onnx.TensorProto) -> Array:
     values = numpy_helper.to_array(tensor)
     narrow = values.dtype in (ml_dtypes.int4, ml_dtypes.int2)
-    return values.astype(np.int8) if narrow else values
+    # A copy: what lies in the file's own memory cannot be written, and torch warns of it.
+    return values.astype(np.int8 if narrow else values.dtype)
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:

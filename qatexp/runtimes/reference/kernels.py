@@ -7,6 +7,7 @@ products on processors without VNNI and sums beyond int32.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,52 +15,64 @@ from torch import Tensor
 from torch.nn import functional
 
 from qatexp.runtimes.reference.graph import Array
-from qatexp.runtimes.reference.quantized import Codes, Grid, requantize, to_codes
+from qatexp.runtimes.reference.quantized import Codes, Grid, requantize, saturate
 
 EXACT = 2**24
 """Integers up to here are exact in float32, and so is every partial sum of a layer below it."""
 
 
+@dataclass(frozen=True)
+class Window:
+    """How a convolution walks over its input."""
+
+    strides: Sequence[int]
+    padding: Sequence[int]
+    """Both of the last axis, then both of the one before: left, right, top, bottom."""
+    dilations: Sequence[int]
+    groups: int
+
+
 def layer(
     x: Codes,
     weight: Tensor,
+    grid: Grid,
+    *,
     weight_scale: Array,
     bias: Array | None,
-    grid: Grid,
-    window: dict[str, Sequence[int] | int] | None,
+    window: Window | None,
 ) -> Tensor:
     """QLinearConv, or QGemm where there is no window.
 
     Args:
-        x: input (N, C, H, W) or (N, K).
+        x: input (N, C, H, W), (N, C, L) or (N, K).
         weight: integer weights (O, ...) as float32.
+        grid: of the output.
         weight_scale: one or O scales.
         bias: float bias (O,), which the runtime rounds to the grid of the sums.
-        grid: of the output.
-        window: stride, padding (left, right, top, bottom), dilation and groups of a convolution.
+        window: of a convolution.
     """
     scale = np.float32(x.grid.scale) * weight_scale.astype(np.float32)
     largest = max(abs(limit) for limit in x.grid.limits)
     reach = float(weight.flatten(1).abs().sum(1).max()) * largest
-    exact = torch.float32 if reach < EXACT else torch.float64
-    sums = _sums(x.shifted().to(exact), weight.to(exact), window)
-    shape = (1, -1, *[1] * (sums.dim() - 2))
+    offset = None
     if bias is not None:
-        # From here on whole numbers that may exceed float32, which takes them rounded.
-        codes = np.rint(bias / scale).astype(np.int32)
-        sums = sums.double() + torch.from_numpy(codes).double().view(shape)
-    factor = torch.from_numpy(np.atleast_1d(scale / grid.scale)).view(shape)
-    return requantize(sums, factor, grid)
+        offset = torch.from_numpy(np.rint(bias / scale).astype(np.int32))
+        reach += float(offset.double().abs().max())
+    exact = torch.float32 if reach < EXACT else torch.float64
+    offset = None if offset is None else offset.to(exact)
+    sums = _sums(x.shifted().to(exact), weight.to(exact), offset, window)
+    factor = torch.from_numpy(np.atleast_1d(scale / grid.scale))
+    return requantize(sums, factor.view(1, -1, *[1] * (sums.dim() - 2)), grid)
 
 
-def _sums(x: Tensor, weight: Tensor, window: dict[str, Sequence[int] | int] | None) -> Tensor:
+def _sums(x: Tensor, weight: Tensor, bias: Tensor | None, window: Window | None) -> Tensor:
     if window is None:
-        return x @ weight.T
-    options = dict(window)
-    padding = options.pop("padding")
-    assert isinstance(padding, Sequence)
+        return functional.linear(x, weight, bias)
+    if any(window.padding):
+        x = functional.pad(x, list(window.padding))
     convolve = functional.conv1d if x.dim() == 3 else functional.conv2d
-    return convolve(functional.pad(x, list(padding)), weight, None, **options)
+    strides, dilations = list(window.strides), list(window.dilations)
+    return convolve(x, weight, bias, strides, 0, dilations, window.groups)
 
 
 def add(a: Codes, b: Codes, grid: Grid) -> Tensor:
@@ -70,8 +83,7 @@ def add(a: Codes, b: Codes, grid: Grid) -> Tensor:
     # The doubles hold product and sum exactly, so that one rounding is left, as in an FMA.
     inner = (b.codes.double() * float(ratio_b) + float(constant)).float()
     steps = (a.codes.double() * float(ratio_a) + inner.double()).float()
-    info = torch.iinfo(grid.dtype)
-    return steps.round_().clamp_(info.min, info.max).to(grid.dtype)
+    return saturate(steps, grid)
 
 
 def _fused(a: np.float32, b: int, c: np.float32) -> np.float32:
@@ -79,11 +91,10 @@ def _fused(a: np.float32, b: int, c: np.float32) -> np.float32:
 
 
 def multiply(a: Codes, b: Codes, grid: Grid) -> Tensor:
-    """QLinearMul: the exact product of the codes, one float32 factor, zero point before rounding."""
+    """QLinearMul: exact products of codes, one float32 factor, the zero point before rounding."""
     factor = np.float32(a.grid.scale * b.grid.scale) / grid.scale
     steps = (a.shifted() * b.shifted()) * float(factor) + float(grid.zero_point)
-    info = torch.iinfo(grid.dtype)
-    return steps.round_().clamp_(info.min, info.max).to(grid.dtype)
+    return saturate(steps, grid)
 
 
 def global_average(x: Codes, grid: Grid) -> Tensor:
@@ -119,8 +130,7 @@ def average(
     total, count = _windows(values, kernel, strides), _windows(inside, kernel, strides)
     size = torch.tensor(float(np.prod(kernel))) if count_padding else count
     steps = total / size / torch.tensor(grid.scale) + float(grid.zero_point)
-    info = torch.iinfo(grid.dtype)
-    return steps.round_().clamp_(info.min, info.max).to(grid.dtype)
+    return saturate(steps, grid)
 
 
 def _windows(values: Tensor, kernel: Sequence[int], strides: Sequence[int]) -> Tensor:

@@ -34,11 +34,12 @@ class Codes:
 
     def shifted(self) -> Tensor:
         """Codes less the zero point, as float32: exact."""
-        return self.codes.float() - self.grid.zero_point
+        values = self.codes.float()
+        return values.sub_(self.grid.zero_point) if self.grid.zero_point else values
 
     def values(self) -> Tensor:
         """DequantizeLinear."""
-        return self.shifted() * float(self.grid.scale)
+        return self.shifted().mul_(float(self.grid.scale))
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,17 @@ def quantize(values: Tensor, grid: Grid) -> Tensor:
     return to_codes(values / torch.tensor(grid.scale), grid)
 
 
-def requantize(accumulated: Tensor, scale: Tensor, grid: Grid) -> Tensor:
+def requantize(sums: Tensor, scale: Tensor, grid: Grid) -> Tensor:
     """Codes of int32 sums, as MLAS does it: one float32 product, halves to even, saturation."""
-    return to_codes(accumulated.float() * scale, grid)
+    return to_codes(sums.float() * scale, grid)
 
 
 def to_codes(steps: Tensor, grid: Grid) -> Tensor:
-    """Round steps of a grid, given from its zero point, to codes."""
-    return (steps.clamp(*grid.limits).round_() + grid.zero_point).to(grid.dtype)
+    """Codes of steps counted from the zero point: it is added after rounding."""
+    return steps.clamp(*grid.limits).round_().add_(grid.zero_point).to(grid.dtype)
+
+
+def saturate(steps: Tensor, grid: Grid) -> Tensor:
+    """Codes of steps that hold the zero point already: another result where it is odd, at ties."""
+    info = torch.iinfo(grid.dtype)
+    return steps.round().clamp_(info.min, info.max).to(grid.dtype)
