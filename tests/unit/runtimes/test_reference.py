@@ -200,11 +200,12 @@ def test_sums_beyond_the_integers_of_float32_stay_exact(tmp_path):
     positive = rng.integers(64, 128, (12, half)).astype(np.int8)
     weight = np.concatenate([positive, -positive], axis=1)
     images = torch.full((4, 2 * CHANNELS, size, size), 100.0)
-    images[:, CHANNELS - 1, -1, -4:] = torch.tensor([0.0, 0.01, 0.1, 1.0]).view(4, 1)
+    images[:, CHANNELS - 1, -1, -1] = torch.tensor([2.51, 2.52, 2.53, 2.54])  # codes 251 to 254
     grids = {
+        "q0_scale": np.float32(0.01),
         "q0_zero": np.array(0, np.uint8),
+        "q2_scale": np.float32(4e-5),
         "q2_zero": np.array(0, np.uint8),
-        "q2_scale": np.float32(0.02),
         "scales": np.full(12, 0.001, np.float32),
     }
     path = tmp_path / "model.onnx"
