@@ -158,7 +158,7 @@ class AutoConfig:
     choices: list[int] = field(
         default_factory=lambda: [2, 3, 4, 6, 8], metadata=limited(Each(BITS))
     )
-    batches: int = field(default=2, metadata=limited(AT_LEAST_ONE))
+    batches: int = field(default=1, metadata=limited(AT_LEAST_ONE))
 
 
 @dataclass(slots=True)

@@ -107,6 +107,54 @@ THREADS = "allowed: a whole number from 1, or a list of such numbers."
             id="unknown key in a list",
         ),
         pytest.param(
+            "qconfig.auto={budget: bytes}",
+            "qconfig.auto.budget: Invalid value 'bytes', expected one of [size_bytes, bops].",
+            id="unknown budget",
+        ),
+        pytest.param(
+            "qconfig.auto={budget: bops}",
+            "qconfig.auto.budget=bops needs one of qconfig.auto.target (a number) and "
+            "qconfig.auto.target_bits (as much as uniform bits need); 0 are set.",
+            id="budget without target",
+        ),
+        pytest.param(
+            "qconfig.auto={budget: size_bytes, target: 1000, target_bits: 4}",
+            "qconfig.auto.budget=size_bytes needs one of qconfig.auto.target (a number) and "
+            "qconfig.auto.target_bits (as much as uniform bits need); 2 are set.",
+            id="budget with two targets",
+        ),
+        pytest.param(
+            "qconfig.auto.target_bits=4",
+            "qconfig.auto.target_bits=4 needs a budget; set qconfig.auto.budget to size_bytes or "
+            "bops.",
+            id="target without budget",
+        ),
+        pytest.param(
+            "qconfig.auto.target=0",
+            "qconfig.auto.target=0.0 is not possible; allowed: above 0.0.",
+            id="target",
+        ),
+        pytest.param(
+            "qconfig.auto.target_bits=9",
+            "qconfig.auto.target_bits=9 is not possible; allowed: 2 to 8.",
+            id="bits of a target",
+        ),
+        pytest.param(
+            "qconfig.auto.choices=[1, 4]",
+            "qconfig.auto.choices=[1, 4] is not possible; allowed: 2 to 8.",
+            id="range of choices",
+        ),
+        pytest.param(
+            "qconfig.auto.choices=[8, 4]",
+            "qconfig.auto.choices=[8, 4] is not possible; allowed: different bits in rising order.",
+            id="order of choices",
+        ),
+        pytest.param(
+            "qconfig.auto.batches=0",
+            "qconfig.auto.batches=0 is not possible; allowed: at least 1.",
+            id="batches",
+        ),
+        pytest.param(
             "model._target_=os.system",
             "model._target_=os.system is not of a trusted package; "
             "allowed: qatexp, torch, torchvision, timm. "
@@ -252,7 +300,7 @@ def test_an_extra_key_is_an_error_that_names_it_and_those_that_exist(points, ove
         points(override)
     assert str(problem.value) == (
         "qconfig.extra is not a key of the configuration; allowed in qconfig: bits, weight, "
-        "activation, backend, quantizer, calibration, first_last_bits, layers."
+        "activation, backend, quantizer, calibration, first_last_bits, layers, auto."
     )
 
 
@@ -409,6 +457,9 @@ def test_the_names_of_parameters_are_those_of_the_command_line(changed):
         "qconfig.calibration.percentile",
         "qconfig.first_last_bits",
         "qconfig.layers",
+        *(f"qconfig.auto.{name}" for name in ("budget", "target", "target_bits")),
+        "qconfig.auto.choices",
+        "qconfig.auto.batches",
         *(
             f"schedule.{part}.{name}"
             for part in ("fp32", "qat")
@@ -590,3 +641,13 @@ def test_the_parameter_bits_names_different_bits_of_weights_and_activations(
         changed(f"qconfig.weight.bits={weight}", f"qconfig.activation.bits={activation}")
     )
     assert flat_params(config)["qconfig.bits"] == name
+
+
+def test_two_bits_are_no_choice_where_they_cannot_be_stored(changed):
+    direct = changed("export.pack=direct", "qconfig.auto={budget: bops, target_bits: 4}")
+    with pytest.raises(ConfigError) as caught:
+        parse(direct)
+    assert str(caught.value) == (
+        "export.pack=direct stores no 2-bit weights, and qconfig.auto may choose them; take 2 out "
+        "of qconfig.auto.choices, or use export.pack=cast."
+    )

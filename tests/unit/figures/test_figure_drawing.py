@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from qatexp.errors import StoreError
-from qatexp.figures import accuracy_by_variant, trade_off, training_curves
+from qatexp.figures import accuracy_by_variant, sensitivity_by_layer, trade_off, training_curves
+from qatexp.records.sensitivity import Damage, Sensitivity
 
 ROWS = [{"epoch": 1.0, "loss": 1.5, "lr": 0.1, "val_top1": 60.0}, {"epoch": 2.0, "loss": 0.7}]
 LR = "schedule.qat.lr_scale"
@@ -142,3 +143,20 @@ def test_importing_figures_and_compare_costs_neither_matplotlib_nor_torch():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_sensitivities_have_a_column_per_tensor_and_a_line_per_bits(tmp_path, drawn):
+    path = tmp_path / "sensitivity.png"
+    rows = [
+        Sensitivity(layer, tensor, bits, Damage(0.1, 0.2, 0.3, 10.0 * bits))
+        for tensor in ("weight", "activation")
+        for layer in ("conv1", "fc")
+        for bits in (2, 4, 8)
+        if (tensor, layer) != ("activation", "conv1")  # an input that stays in float
+    ]
+    sensitivity_by_layer(rows, path)
+    assert is_image(path)
+    assert [len(axes.lines) for axes in drawn[0].axes] == [3, 3, 3, 3]
+    assert {"weight alone", "input alone", "conv1", "fc", "2 bits", "8 bits"} <= set(
+        texts(drawn[0])
+    )

@@ -18,6 +18,7 @@ from qatexp.quantization.calibrate import calibrate_
 from qatexp.quantization.convert import convert, fold
 from qatexp.quantization.prepare import prepare
 from qatexp.runtimes import onnxruntime
+from qatexp.runtimes.packing import weight_bytes
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,20 @@ def weight_types(path):
     tensors = onnx.load(path).graph.initializer
     names = {onnx.TensorProto.INT8: 8, onnx.TensorProto.INT4: 4, onnx.TensorProto.INT2: 2}
     return {names[item.data_type] for item in tensors if len(item.dims) >= 2}
+
+
+@pytest.mark.parametrize("pack", [Pack.cast, Pack.none], ids=lambda pack: pack.name)
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_the_bytes_of_weights_are_known_before_they_are_written(images, tmp_path, bits, pack):
+    """The prediction that a choice of bits under a size rests on."""
+    config, paths = ExportConfig(pack=pack), [tmp_path / "narrow.onnx", tmp_path / "wide.onnx"]
+    for path, used in zip(paths, (bits, 8), strict=True):
+        onnxruntime.export(converted(images, used), images, path, config)
+    narrow, wide = (path.stat().st_size for path in paths)
+    counts = (16 * 3 * 9, 16 * 16 * 9, 5 * 16)
+    saved = sum(weight_bytes(n, 8, config) - weight_bytes(n, bits, config) for n in counts)
+    # Names differ by a few characters, and equal scales are stored once.
+    assert wide - narrow == pytest.approx(saved, abs=60)
 
 
 @pytest.mark.parametrize(
@@ -87,3 +102,19 @@ def test_an_older_opset_stores_two_bits_in_four_and_warns(images, tmp_path):
     assert weight_types(path) == {4}
     (warning,) = onnxruntime.export_warnings(model, config)
     assert "2-bit weights are stored in 4 bits; export.opset=25" in warning
+
+
+@pytest.mark.parametrize(
+    ("bits", "config", "size"),
+    [
+        pytest.param(8, ExportConfig(), 1001, id="8"),
+        pytest.param(5, ExportConfig(), 1001, id="5 in 8"),
+        pytest.param(3, ExportConfig(), 501 + 76, id="3 in 4"),
+        pytest.param(2, ExportConfig(), 251 + 76, id="2"),
+        pytest.param(2, ExportConfig(opset=21), 501 + 76, id="2 in 4 without INT2"),
+        pytest.param(4, ExportConfig(pack=Pack.direct), 501, id="4 without Cast"),
+        pytest.param(2, ExportConfig(pack=Pack.none), 1001, id="2 in 8"),
+    ],
+)
+def test_bytes_are_those_of_the_container(bits, config, size):
+    assert weight_bytes(1001, bits, config) == size

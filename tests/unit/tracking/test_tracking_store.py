@@ -141,6 +141,18 @@ def test_a_single_run_has_its_params_and_its_kind(store, client):
     assert run.data.tags["mlflow.source.name"] == "qatexp"
 
 
+def test_an_analysis_is_a_kind_of_its_own(store, client):
+    log = store.start_run(name="x", params={}, tags={}, kind="analysis")
+    assert client.get_run(log.run_id).data.tags["qatexp.kind"] == "analysis"
+
+
+def test_figures_by_bits_are_curves_over_bits(store, client):
+    with store.start_run(name="x", params={}, tags={}) as log:
+        log.log_by_bits({4: {"weight/fc/kl": 0.5}, 8: {"weight/fc/kl": 0.1}})
+    history = client.get_metric_history(log.run_id, "weight/fc/kl")
+    assert [(point.step, point.value) for point in history] == [(4, 0.5), (8, 0.1)]
+
+
 def test_trials_nest_under_their_sweep(store, client, tmp_path):
     sweep = store.start_sweep(name="bits", tags={"overrides": "b=2,4"}, note="before")
     trial = store.start_run(name="w2", params={}, tags={}, parent_run_id=sweep)
