@@ -50,8 +50,8 @@ def run(config: ExperimentConfig, folder: Path, *, tracker: RunLog | None = None
         The record of a finished run, or of one that failed with a `QatexpError`.
 
     Raises:
-        Exception: anything else is a defect of the program, or an interrupt; the record says
-            failed all the same.
+        Exception: anything else is a defect of the program; the record says failed.
+        KeyboardInterrupt: the run was interrupted; so says the record, for a `SystemExit` too.
     """
     record = Record(
         name=config.name,
@@ -69,6 +69,9 @@ def run(config: ExperimentConfig, folder: Path, *, tracker: RunLog | None = None
         shown.error("%s failed", context.current, exc_info=True)
         record = _failed(context, record, problem)
     except BaseException as problem:
+        if not isinstance(problem, Exception):
+            shown = log if config.debug.traceback else traceback_log
+            shown.error("%s was interrupted", context.current, exc_info=True)
         _conclude(_failed(context, record, problem), context, tracker)
         raise
     return _conclude(record, context, tracker)
@@ -129,14 +132,20 @@ def _with_progress(context: Context, record: Record) -> Record:
         seconds=dict(context.seconds),
         cached=dict(context.cached),
         fingerprints=dict(context.fingerprints),
+        kept_epochs={
+            name: row.epoch for name, rows in context.histories.items() for row in rows if row.kept
+        },
         warnings=(*data_warnings, *context.warnings),
     )
 
 
 def _failed(context: Context, record: Record, problem: BaseException) -> Record:
     kind = problem.kind if isinstance(problem, QatexpError) else type(problem).__name__
-    error = {"stage": context.current, "kind": kind, "message": str(problem) or kind}
-    return replace(_with_progress(context, record), status="failed", error=error)
+    status, message = "failed", str(problem) or kind
+    if not isinstance(problem, Exception):
+        status = message = "interrupted"
+    error = {"stage": context.current, "kind": kind, "message": message}
+    return replace(_with_progress(context, record), status=status, error=error)
 
 
 def write_record(record: Record, folder: Path) -> None:
@@ -178,11 +187,10 @@ def _finish(record: Record, context: Context, tracker: RunLog) -> Record:
 
 
 def _status(record: Record) -> Literal["FINISHED", "FAILED", "KILLED"]:
-    """Name the end of a run as MLflow does: an interrupt or an exit killed it."""
-    if record.status == "finished":
-        return "FINISHED"
-    kind = "" if record.error is None else record.error["kind"]
-    return "KILLED" if kind in (KeyboardInterrupt.__name__, SystemExit.__name__) else "FAILED"
+    """Name the end of a run as MLflow does."""
+    ends: dict[str, Literal["FINISHED", "KILLED"]]
+    ends = {"finished": "FINISHED", "interrupted": "KILLED"}
+    return ends.get(record.status, "FAILED")
 
 
 def _track(record: Record, figures: list[Path], context: Context, tracker: RunLog) -> None:

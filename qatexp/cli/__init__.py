@@ -10,7 +10,10 @@ import sys
 
 
 def main() -> None:
-    """Entry point of the console script; ends with exit code 0, 1 (failed) or 2 (wrong request)."""
+    """Entry point of the console script.
+
+    It ends with exit code 0, 1 (failed), 2 (wrong request) or 130 (interrupted).
+    """
     # A console script has no current folder on its path, `python -m` has: users' own models.
     if os.getcwd() not in sys.path:  # noqa: PTH109  sys.path holds strings
         sys.path.insert(0, os.getcwd())  # noqa: PTH109

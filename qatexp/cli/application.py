@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from qatexp.cli.console import complain
+from qatexp.cli.console import INTERRUPTED, complain
 from qatexp.config.schema import ExperimentConfig
 from qatexp.config.sources import CONF
 from qatexp.errors import ConfigError, QatexpError, StoreError
@@ -45,8 +45,12 @@ def run_application(arguments: Sequence[str]) -> int:
     from qatexp.tracking import sigterm_raises
 
     # SIGTERM between two trials, too: the sweep's own run has to be closed.
-    with sigterm_raises(), closing_open_sweep():
-        application()
+    try:
+        with sigterm_raises(), closing_open_sweep():
+            application()
+    except KeyboardInterrupt:  # between two trials, or a second one while the sweep was closed
+        complain("interrupted")
+        return INTERRUPTED
     return 0
 
 

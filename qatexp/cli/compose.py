@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
@@ -17,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from qatexp.config.keys import is_open, unknown_key
 from qatexp.config.parse import parse
+from qatexp.config.points import GRID_SWEEPER, parse_overrides, sweep_points
 from qatexp.config.schema import ExperimentConfig
 from qatexp.config.sources import CONF
 from qatexp.errors import ConfigError
@@ -57,19 +56,14 @@ def _points(name: str, overrides: list[str]) -> list[list[str]]:
     fixed = [item.input_line for item in parsed if not item.is_sweep_override()]
     assert all(line is not None for line in fixed)
     base = _compose(name, [str(line) for line in fixed], hydra=True)
-    if not str(base.hydra.sweeper._target_).endswith("BasicSweeper"):
+    if not str(base.hydra.sweeper._target_).endswith(GRID_SWEEPER):
         return [[str(line) for line in fixed]]
-    params = base.hydra.sweeper.params or {}
-    given = {item.get_key_element() for item in parsed}
-    swept = [f"{key}={value}" for key, value in params.items() if key not in given]
-    everything = _parse_overrides([*swept, *overrides])
-    batches = BasicSweeper.split_arguments(everything, max_batch_size=None)
-    return [list(point) for batch in batches for point in batch]
+    return sweep_points(overrides, dict(base.hydra.sweeper.params or {}))
 
 
 def _parse_overrides(overrides: list[str]) -> list[Override]:
     try:
-        return OverridesParser.create().parse_overrides(overrides)
+        return parse_overrides(overrides)
     except OverrideParseException as problem:
         raise ConfigError(_message(problem)) from problem
 

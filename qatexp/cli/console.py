@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 and the number of the signal, as shells have it."""
+
 
 class ConsoleHandler(logging.StreamHandler):  # type: ignore[type-arg]
     """Write to whatever `sys.stderr` is at the time: progress bars replace it while they live."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from qatexp.cli.console import complain
+from qatexp.cli.console import INTERRUPTED, complain
 from qatexp.config.parse import flat_params, parse
 from qatexp.config.schema import ExperimentConfig
-from qatexp.errors import QatexpError
-from qatexp.records import Record
+from qatexp.errors import QatexpError, StoreError
+from qatexp.records import Record, load_record
 from qatexp.sweep.callback import PARENT_RUN
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,10 @@ def task(composed: DictConfig) -> None:
             raise
         complain(str(problem))
         record = None
+    except (KeyboardInterrupt, SystemExit) as stop:
+        _tell_of_interrupt(config, folder)
+        code = stop.code if isinstance(stop, SystemExit) else INTERRUPTED
+        raise SystemExit(code) from None
     except Exception:
         if single:
             raise
@@ -71,6 +75,19 @@ def run_tracked(config: ExperimentConfig, folder: Path, *, overrides: list[str])
                 )
             )
         return run(config, folder, tracker=tracker)
+
+
+def _tell_of_interrupt(config: ExperimentConfig, folder: Path) -> None:
+    """One line, and where the run has got to; the traceback is in the log already."""
+    where = ""
+    with suppress(StoreError):  # it may not have got as far as a record
+        error = load_record(folder).error
+        where = "" if error is None else f" in {error['stage']}"
+    kept = "finished stages are kept, the same command goes on from there"
+    if not config.cache.enabled:
+        kept = "with cache.enabled=false the same command starts anew"
+    complain(f"interrupted{where}; {kept}")
+    complain(f"the run's folder is {os.path.relpath(folder)}")
 
 
 def _run_name(config: ExperimentConfig, overrides: list[str]) -> str:

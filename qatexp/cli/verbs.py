@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from qatexp.cli.console import complain
+from qatexp.cli.console import INTERRUPTED, complain
 from qatexp.errors import QatexpError
 
 VERBS = ("analyze", "compare", "ui")
@@ -61,7 +61,7 @@ def run_verb(arguments: list[str]) -> int:
         complain(problem.format_message())
         return 2
     except click.Abort:  # Ctrl-C; click has ended the line
-        return 130
+        return INTERRUPTED
     except QatexpError as problem:
         complain(str(problem))
         return 2

@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from qatexp.config.points import planned_points
 from qatexp.errors import StoreError
 from qatexp.records import RECORD_FILE, Record, load_record
 
 FINISHED, FAILED, RUNNING, UNREADABLE = "finished", "failed", "running", "unreadable"
+INTERRUPTED = "interrupted"
+
+MULTIRUN_FILE = "multirun.yaml"
+"""What Hydra writes into a sweep's folder before the first trial."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +26,7 @@ class Trial:
     record: Record | None
     """None where there is no record, or none that can be read."""
     status: str
-    """finished, failed, running or unreadable."""
+    """finished, failed, interrupted, running or unreadable."""
     problem: str = ""
     """Why there is nothing to compare, as the rest of a sentence; empty for a finished trial."""
 
@@ -34,6 +39,8 @@ class Sweep:
     trials: tuple[Trial, ...]
     is_single: bool
     """Whether `folder` is the folder of a run itself."""
+    planned: int | None = None
+    """Number of trials that the sweep is meant to have; None where nothing says so."""
 
     @property
     def records(self) -> list[Record]:
@@ -47,7 +54,7 @@ class Sweep:
 
     @property
     def others(self) -> list[Trial]:
-        """The trials without: failed, still running, or unreadable."""
+        """The trials without: failed, interrupted, still running, or unreadable."""
         return [trial for trial in self.trials if trial.status != FINISHED]
 
 
@@ -73,7 +80,8 @@ def collect(folder: Path) -> Sweep:
             f"of trials; give the folder of a run or of a sweep"
         )
     folders = sorted(numbered, key=lambda path: int(path.name))
-    return Sweep(folder, tuple(_read(path) for path in folders), is_single=False)
+    trials = tuple(_read(path) for path in folders)
+    return Sweep(folder, trials, is_single=False, planned=planned_points(folder / MULTIRUN_FILE))
 
 
 def newest_sweep(multirun: Path) -> Path:
@@ -111,4 +119,6 @@ def _problem(record: Record) -> str:
         return "has not finished: it is still running, or was killed"
     error = record.error or {}
     stage, kind = error.get("stage", "unknown stage"), error.get("kind", "error")
+    if record.status == INTERRUPTED:
+        return f"was interrupted in {stage}"
     return f"failed in {stage} ({kind}): {error.get('message', 'no message')}"

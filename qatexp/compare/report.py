@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qatexp.compare.collect import FAILED, RUNNING, UNREADABLE, Sweep
+from qatexp.compare.collect import FAILED, INTERRUPTED, RUNNING, UNREADABLE, Sweep
 from qatexp.compare.grid import Grid
 from qatexp.compare.trials import trials_grid, trials_notes, trials_warnings
 from qatexp.compare.variants import variants_grid, variants_notes
@@ -28,10 +28,17 @@ def report(sweep: Sweep) -> Report:
     """Compare the trials of a sweep, or the variants of a single run."""
     if sweep.is_single:
         return _run_report(sweep)
-    warnings = trials_warnings(sweep)
+    warnings = [*trials_warnings(sweep), *_missing(sweep)]
     if not sweep.finished:
         return Report(_title(sweep), None, [], warnings)
     return Report(_title(sweep), trials_grid(sweep), trials_notes(sweep), warnings)
+
+
+def _missing(sweep: Sweep) -> list[str]:
+    started = len(sweep.trials)
+    if sweep.planned is None or started >= sweep.planned:
+        return []
+    return [f"{started} of {sweep.planned} trials were started"]
 
 
 def _run_report(sweep: Sweep) -> Report:
@@ -47,8 +54,10 @@ def _title(sweep: Sweep) -> str:
     """Experiments, number of trials, and how many of them have no figures."""
     names = list(dict.fromkeys(record.name for record in sweep.records)) or [sweep.folder.name]
     shown = ", ".join(names) if len(names) <= 3 else counted(len(names), "experiment")
-    counts = [counted(len(sweep.trials), "trial")]
-    for status in (FAILED, RUNNING, UNREADABLE):
+    started, planned = len(sweep.trials), sweep.planned
+    is_partial = planned is not None and started < planned
+    counts = [f"{started} of {planned} trials" if is_partial else counted(started, "trial")]
+    for status in (FAILED, INTERRUPTED, RUNNING, UNREADABLE):
         number = sum(trial.status == status for trial in sweep.trials)
         counts += [f"{number} {status}"] if number else []
     return f"{shown}: {', '.join(counts)}"

@@ -106,7 +106,7 @@ class Record:
 
     name: str
     status: str
-    """running, finished or failed."""
+    """running, finished, failed or interrupted."""
     params: dict[str, Any]
     """The sweepable knobs, flat, as in the configuration."""
     mlflow_run_id: str | None = None
@@ -120,12 +120,14 @@ class Record:
     environment: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     """Data set name, classes, split sizes, seed and content hash."""
+    kept_epochs: dict[str, int] = field(default_factory=dict)
+    """By training (fp32, control, qat): the epoch that validation chose, where `select` is best."""
     quantization: dict[str, Any] = field(default_factory=dict)
     """What was quantized and what was left in float, as found in the graph."""
     warnings: tuple[str, ...] = ()
     """What was weakened: the figures hold, but not quite for what was asked."""
     error: dict[str, str] | None = None
-    """For a failed run: stage, kind and message."""
+    """For a failed or interrupted run: stage, kind and message."""
     schema: int = SCHEMA
 
     def to_dict(self) -> dict[str, Any]:

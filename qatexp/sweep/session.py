@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qatexp.compare import Sweep, collect, print_comparison, write_comparison
+from qatexp.compare.write import MARKDOWN_FILE
 from qatexp.config.schema import ExperimentConfig
-from qatexp.errors import QatexpError
+from qatexp.errors import QatexpError, StoreError
 from qatexp.records import Record, Variant
 from qatexp.tracking import Store, open_store, ui_hint
 
@@ -46,16 +47,20 @@ class SweepSession:
         return 1 if sweep.others else 0
 
     def abandon(self) -> None:
-        """Close the parent run of a sweep that was cut off."""
+        """Compare what a sweep that was cut off has finished, and close its parent run."""
         _open.remove(self)
-        if self.store is not None and self.run_id is not None:
-            self.store.finish_sweep(
-                self.run_id,
-                status="KILLED",
-                metrics={},
-                note="This sweep was cut off.",
-                artifacts=[],
-            )
+        files: list[Path] = []
+        note = "This sweep was cut off."
+        try:
+            files = write_comparison(collect(self.folder), self.folder)
+            note = f"{note}\n\n{(self.folder / MARKDOWN_FILE).read_text(encoding='utf-8')}"
+        except StoreError as problem:
+            log.warning("%s", problem)
+        finally:
+            if self.store is not None and self.run_id is not None:
+                self.store.finish_sweep(
+                    self.run_id, status="KILLED", metrics={}, note=note, artifacts=files
+                )
 
     def _close(self, sweep: Sweep, files: list[Path]) -> None:
         if self.store is None or self.run_id is None:
@@ -74,7 +79,7 @@ class SweepSession:
             self.run_id,
             status="FAILED" if sweep.others else "FINISHED",
             metrics=metrics,
-            note=(self.folder / "compare.md").read_text(encoding="utf-8"),
+            note=(self.folder / MARKDOWN_FILE).read_text(encoding="utf-8"),
             artifacts=files,
         )
 

@@ -46,6 +46,32 @@ def test_what_has_no_figures_is_kept_with_its_reason(make_sweep, make_record, fa
     assert [trial.name for trial, _ in sweep.finished] == ["0"]
 
 
+MULTIRUN = """
+hydra:
+  sweeper: {_target_: hydra._internal.core_plugins.basic_sweeper.%s, params: {seed: "0,1,2"}}
+  overrides: {task: ["qconfig.bits=8,4", "name=x"]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "planned"),
+    [
+        pytest.param(MULTIRUN % "BasicSweeper", 6, id="grid"),
+        pytest.param(MULTIRUN % "OtherSweeper", None, id="other-sweeper"),
+        pytest.param("hydra: [", None, id="damaged"),
+        pytest.param("hydra: {}", None, id="another-layout"),
+        pytest.param(None, None, id="missing"),
+    ],
+)
+def test_the_number_of_trials_that_were_meant_is_what_hydra_wrote(
+    make_sweep, make_record, text, planned
+):
+    folder = make_sweep(make_record())
+    if text is not None:
+        (folder / "multirun.yaml").write_text(text)
+    assert collect(folder).planned == planned
+
+
 def test_other_folders_of_a_sweep_are_not_trials(make_sweep, make_record):
     folder = make_sweep(make_record())
     (folder / ".submitit").mkdir()

@@ -142,6 +142,16 @@ def test_failed_trials_are_listed_with_what_they_tried_and_why(make_sweep, make_
     ) in text
 
 
+def test_an_interrupted_sweep_says_how_far_it_got(make_sweep, make_record, failed):
+    error = {"stage": "qat", "kind": "KeyboardInterrupt", "message": "interrupted"}
+    stopped = replace(failed, status="interrupted", error=error)
+    sweep = replace(collect(make_sweep(make_record(), stopped)), planned=12)
+    shown = printed(sweep)
+    assert "cifar_resnet20-cifar10: 2 of 12 trials, 1 interrupted" in shown
+    assert "trial 1 (lr\N{MULTIPLICATION SIGN}0.5) was interrupted in qat" in shown
+    assert shown[-1] == "2 of 12 trials were started"
+
+
 @pytest.mark.parametrize("single", [True, False], ids=["run", "sweep"])
 def test_a_comparison_of_failures_alone_says_why_they_failed(make_sweep, failed, single):
     folder = make_sweep(failed)

@@ -62,7 +62,13 @@ def fails(context, record):
 
 
 def is_stopped(context, record):
+    context.current = "qat"
     raise SystemExit(143)
+
+
+def is_interrupted(context, record):
+    context.current = "qat"
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(("stages", "status"), [(finishes, "FINISHED"), (fails, "FAILED")])
@@ -85,11 +91,26 @@ def test_a_failed_record_is_a_failed_run(ended):
     assert tags["qatexp.error"] == "data: the loss is not finite"
 
 
-def test_a_run_that_was_stopped_is_killed(ended):
+@pytest.mark.parametrize(
+    ("stages", "stop"),
+    [(is_stopped, SystemExit), (is_interrupted, KeyboardInterrupt)],
+    ids=["SIGTERM", "Ctrl-C"],
+)
+def test_a_run_that_was_stopped_says_interrupted_and_where(ended, tmp_path, capsys, stages, stop):
     tracker = Tracker()
-    with pytest.raises(SystemExit):
-        ended(is_stopped, tracker)
-    assert [status for status, _, _ in tracker.ends] == ["KILLED"]
+    with pytest.raises(stop):
+        ended(stages, tracker)
+    ((status, _, tags),) = tracker.ends
+    assert (status, tags["qatexp.status"]) == ("KILLED", "interrupted")
+    record = load_record(tmp_path)
+    assert record.status == "interrupted"
+    assert record.error == {"stage": "qat", "kind": stop.__name__, "message": "interrupted"}
+
+
+def test_the_traceback_of_an_interrupt_is_for_the_log_file_alone(ended, caplog):
+    with pytest.raises(KeyboardInterrupt), caplog.at_level(logging.INFO):
+        ended(is_interrupted, None)
+    assert [item.name for item in caplog.records if item.exc_info] == ["qatexp.traceback"]
 
 
 def test_a_store_that_takes_no_end_costs_a_warning(ended, monkeypatch):
