@@ -78,6 +78,11 @@ class Context:
         if self.cached[name]:
             for epoch in history:
                 self.on_epoch(name, epoch)
+            return
+        for epoch in history:
+            if epoch.kept:
+                text = "%s keeps epoch %d of %d, the best on validation"
+                log.info(text, name, epoch.epoch, len(history))
 
     def warn(self, message: str) -> None:
         """Tell the user, and the record, what was weakened."""
@@ -100,7 +105,8 @@ def load_weights_(module: nn.Module, folder: Path) -> None:
 
 def save_history(history: Sequence[EpochLog], folder: Path) -> None:
     """Write the epochs of a training as JSON."""
-    save_json([{"epoch": row.epoch, **row.metrics()} for row in history], folder / HISTORY)
+    rows = [{"epoch": row.epoch, **row.metrics(), "kept": row.kept} for row in history]
+    save_json(rows, folder / HISTORY)
 
 
 def save_json(content: Any, path: Path) -> None:

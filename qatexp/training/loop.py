@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -49,7 +49,8 @@ class TrainingData(Protocol):
 class EpochLog:
     """One epoch: mean training loss, last learning rate, and figures that are not always there.
 
-    `oscillation` is the share of quantized weights whose code changes in one step.
+    `oscillation` is the share of quantized weights whose code changes in one step; `kept` marks the
+    epoch whose weights a selection by validation has kept.
     """
 
     epoch: int
@@ -58,6 +59,7 @@ class EpochLog:
     val_top1: float | None = None
     val_loss: float | None = None
     oscillation: float | None = None
+    kept: bool = False
 
     def metrics(self) -> dict[str, float]:
         """The figures that are there, by name."""
@@ -117,7 +119,9 @@ def train_(
                 on_epoch(history[-1])
             report.epoch(_line(name, history[-1], plan.epochs, time.perf_counter() - started))
             if val is not None and plan.select is Select.best:
-                best.offer(val.top1, model)
+                best.offer(epoch, val, model)
+    if best.epoch is not None:
+        history[best.epoch - 1] = replace(history[best.epoch - 1], kept=True)
     best.restore_(model)
     model.eval()
     return history
@@ -142,15 +146,22 @@ class _Job:
 
 
 class _Best:
-    """The weights of the first epoch with the highest validation accuracy, if any was offered."""
+    """The weights of the epoch with the highest validation accuracy, if any was offered.
+
+    Of equal accuracies, common on a small split, the lower validation loss counts, then the later
+    epoch: the first of equals would be the least trained one.
+    """
 
     def __init__(self) -> None:
-        self.top1 = -math.inf
+        self.epoch: int | None = None
+        self.rank = (-math.inf, -math.inf)
         self.state: dict[str, Tensor] | None = None
 
-    def offer(self, top1: float, model: nn.Module) -> None:
-        if top1 > self.top1:
-            self.top1, self.state = top1, copy.deepcopy(model.state_dict())
+    def offer(self, epoch: int, val: Scores, model: nn.Module) -> None:
+        rank = (val.top1, -val.loss)
+        if rank >= self.rank:
+            self.epoch, self.rank = epoch, rank
+            self.state = copy.deepcopy(model.state_dict())
 
     def restore_(self, model: nn.Module) -> None:
         if self.state is not None:

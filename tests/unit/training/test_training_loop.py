@@ -169,33 +169,37 @@ def test_no_epochs_leave_the_weights_and_end_in_eval_mode(train):
         assert torch.equal(value, result.weights[name]), name
 
 
-def scripted(monkeypatch, top1):
-    """Let validation find these accuracies, and keep the weights that each was found with."""
+def scripted(monkeypatch, val):
+    """Let validation find these figures, and keep the weights that each was found with."""
     seen = []
 
     def evaluate(model, batches):
         assert len(list(batches)) == 4
         seen.append({key: value.clone() for key, value in model.state_dict().items()})
-        return SimpleNamespace(top1=top1[len(seen) - 1], loss=0.5)
+        top1, loss = val[len(seen) - 1]
+        return SimpleNamespace(top1=top1, loss=loss)
 
     monkeypatch.setattr("qatexp.training.loop.evaluate", evaluate)
     return seen
 
 
 @pytest.mark.parametrize(
-    ("select", "top1", "kept"),
+    ("select", "val", "kept"),
     [
-        pytest.param(Select.best, [50.0, 70.0, 60.0], 1, id="best"),
-        pytest.param(Select.best, [70.0, 70.0, 60.0], 0, id="first of equals"),
-        pytest.param(Select.best, [0.0, 0.0, 0.0], 0, id="zero is an accuracy"),
-        pytest.param(Select.last, [70.0, 60.0, 50.0], 2, id="last"),
+        pytest.param(Select.best, [(50.0, 0.1), (70.0, 0.9), (60.0, 0.1)], 1, id="best"),
+        pytest.param(Select.best, [(70.0, 0.5), (70.0, 0.3), (70.0, 0.4)], 1, id="loss of ties"),
+        pytest.param(Select.best, [(70.0, 0.5), (70.0, 0.5), (60.0, 0.1)], 1, id="last of equals"),
+        pytest.param(Select.best, [(0.0, 0.1), (0.0, 0.2), (0.0, 0.3)], 0, id="zero is a figure"),
+        pytest.param(Select.last, [(70.0, 0.1), (60.0, 0.2), (50.0, 0.3)], 2, id="last"),
     ],
 )
-def test_the_epoch_that_is_asked_for_is_kept(train, monkeypatch, select, top1, kept):
+def test_the_epoch_that_is_asked_for_is_kept(train, monkeypatch, select, val, kept):
     """Batch-norm statistics included: they are part of what validation measured."""
-    seen = scripted(monkeypatch, top1)
+    seen = scripted(monkeypatch, val)
     result = train(select=select)
-    assert [row.val_top1 for row in result.history] == top1
+    assert [(row.val_top1, row.val_loss) for row in result.history] == val
+    marked = [index for index, row in enumerate(result.history) if row.kept]
+    assert marked == ([kept] if select is Select.best else [])
     for name, value in seen[kept].items():
         assert torch.equal(value, result.weights[name]), name
     assert not torch.equal(seen[0]["0.weight"], seen[2]["0.weight"])
