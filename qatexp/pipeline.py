@@ -32,7 +32,7 @@ from qatexp.tracking import RunLog
 from qatexp.training import EpochLog
 
 log = logging.getLogger(__name__)
-traceback_log = logging.getLogger("qatexp.traceback")
+details_log = logging.getLogger("qatexp.details")
 """Configured to go to the run's log file alone."""
 
 CONFIG_FILE = "config.json"
@@ -65,12 +65,12 @@ def run(config: ExperimentConfig, folder: Path, *, tracker: RunLog | None = None
     try:
         record = _run_stages(context, record)
     except QatexpError as problem:
-        shown = log if config.debug.traceback else traceback_log
+        shown = log if config.debug.traceback else details_log
         shown.error("%s failed", context.current, exc_info=True)
         record = _failed(context, record, problem)
     except BaseException as problem:
         if not isinstance(problem, Exception):
-            shown = log if config.debug.traceback else traceback_log
+            shown = log if config.debug.traceback else details_log
             shown.error("%s was interrupted", context.current, exc_info=True)
         _conclude(_failed(context, record, problem), context, tracker)
         raise

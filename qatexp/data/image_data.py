@@ -150,14 +150,13 @@ class ImageData:
         Raises:
             DataError: there are fewer training images than one batch, or one cannot be read.
         """
-        available = self.steps_per_epoch()
+        available, size = self.steps_per_epoch(), self._config.batch_size
         if batches > available:
             self._warn(
-                f"qconfig.calibration.batches={batches} of {self._config.batch_size} images are "
-                f"more than the {self.size('train')} training images of {self.name} give: "
-                f"calibrating with {available}"
+                f"qconfig.calibration.batches={batches} of {size} images are {batches * size:,}, "
+                f"but there are only {self.size('train'):,} training images: calibrating with "
+                f"{available} {'batch' if available == 1 else 'batches'}"
             )
-        size = self._config.batch_size
         order = self._shuffled(seed, "calibration")
         chosen = list(torch.split(order[: min(batches, available) * size], size))
         return (images for images, _ in self._read("train", chosen))
@@ -200,6 +199,6 @@ class ImageData:
             yield self._normalise(images), labels
 
     def _warn(self, text: str) -> None:
-        _log.warning(text)
         if text not in self.warnings:
+            _log.warning(text)
             self.warnings.append(text)

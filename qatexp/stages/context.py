@@ -46,11 +46,15 @@ class Context:
     """The stage that is running, for the record of a failure."""
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a stage, seed it by its own name, and say when it starts and ends."""
+    def stage(self, name: str, *, cacheable: bool = False) -> Iterator[None]:
+        """Time a stage, seed it by its own name, and say when it starts and ends.
+
+        A stage that is `cacheable` says that it starts once `entry` finds it missing.
+        """
         self.current = name
         seed_everything(stage_seed(self.config.seed, name))
-        log.info("%s ...", name)
+        if not cacheable:
+            log.info("%s ...", name)
         started = time.perf_counter()
         yield
         seconds = time.perf_counter() - started
@@ -67,8 +71,13 @@ class Context:
             parts: everything that its result depends on, in JSON types.
             make: writes the files into an empty folder.
         """
+
+        def announced(folder: Path) -> None:
+            log.info("%s ...", name)
+            make(folder)
+
         self.fingerprints[name] = fingerprint(name, dict(parts))
-        entry = self.cache.get(name, self.fingerprints[name], make)
+        entry = self.cache.get(name, self.fingerprints[name], announced)
         self.cached[name] = entry.cached
         return entry.folder
 

@@ -22,7 +22,7 @@ LIBRARIES = ("torch", "torchao", "onnx", "onnxscript")
 
 def export_fp32(context: Context, name: str, model: nn.Module) -> Path:
     """Export a float network (fp32 or control); returns the file in the run's folder."""
-    with context.stage(f"export_{name}"):
+    with context.stage(f"export_{name}", cacheable=True):
         return _exported(context, name, model.cpu)
 
 
@@ -37,7 +37,7 @@ def convert_and_export(context: Context, name: str, trained: fx.GraphModule) -> 
         context.warnings.append(
             f"batch norm that follows no layer stays in float: {', '.join(report.unfolded)}"
         )
-    with context.stage(f"export_{name}"):
+    with context.stage(f"export_{name}", cacheable=True):
         for warning in onnxruntime.export_warnings(converted, context.config.export):
             context.warn(warning)
         return _exported(context, name, lambda: converted)

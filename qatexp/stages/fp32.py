@@ -26,13 +26,24 @@ def fp32(context: Context) -> nn.Module:
     Returns:
         The network on the run's device, in eval mode.
     """
-    with context.stage("fp32"):
+    with context.stage("fp32", cacheable=True):
         model, warnings = build_network(context.config, context.data)
         context.warnings.extend(warnings)
+        _warn_of_untrained(context)
         parts = training_parts(context.config, context.data, "fp32")
         trusted = context.config.trusted_packages
         parts["model"] = _model_parts(context.config.model, trusted)
         return _trained(context, "fp32", model, parts)
+
+
+def _warn_of_untrained(context: Context) -> None:
+    config = context.config
+    has_weights = config.model.checkpoint is not None or config.model.pretrained
+    if config.schedule.fp32.epochs == 0 and not has_weights:
+        context.warn(
+            "the FP32 network is untrained: schedule.fp32.epochs=0, and neither model.checkpoint "
+            "nor model.pretrained gives it weights"
+        )
 
 
 def control(context: Context, baseline: nn.Module) -> nn.Module:
@@ -40,7 +51,7 @@ def control(context: Context, baseline: nn.Module) -> nn.Module:
 
     Without it, a table cannot tell what QAT gains from what longer training gains.
     """
-    with context.stage("control"):
+    with context.stage("control", cacheable=True):
         model, _ = build_network(context.config, context.data)
         model.load_state_dict(baseline.state_dict())
         parts = training_parts(context.config, context.data, "control")

@@ -19,6 +19,9 @@ from qatexp.training import Scores, evaluate
 TOP1_GAP = 0.1
 """Points between PyTorch and the deployed file from which a run warns."""
 
+QAT_LOSS = 1.0
+"""Points of deployed top-1 that qat may end below ptq before a run warns."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -50,6 +53,7 @@ def measure(
         if quantized:
             trained, deployed = scores[quantized[0]]
             parity = compare_logits(trained.logits, deployed.logits)
+        _warn_of_loss(context, variants)
     return variants, parity
 
 
@@ -66,6 +70,17 @@ def _warn_of_gap(context: Context, name: str, trained: Scores, deployed: Scores)
         context.warn(
             f"{name} has {trained.top1:.2f} % in PyTorch but {deployed.top1:.2f} % deployed, "
             f"{gap:.2f} points apart"
+        )
+
+
+def _warn_of_loss(context: Context, variants: Mapping[str, Variant]) -> None:
+    if "ptq" not in variants or "qat" not in variants:
+        return
+    before, after = variants["ptq"].deployed_top1, variants["qat"].deployed_top1
+    if before - after > QAT_LOSS:
+        context.warn(
+            f"qat has made the model worse: {after:.2f} % deployed, {before - after:.2f} points "
+            f"below ptq; lower schedule.qat.lr_scale={context.config.schedule.qat.lr_scale:g}"
         )
 
 

@@ -21,7 +21,7 @@ def ptq(context: Context, baseline: nn.Module) -> PreparedModel:
         The prepared graph on the run's device, in eval mode, with the plan of its quantizers.
     """
     config, data = context.config, context.data
-    with context.stage("ptq"):
+    with context.stage("ptq", cacheable=True):
         prepared = prepare(baseline.cpu(), data.example().cpu(), config.qconfig)
         baseline.to(context.device)
         graph_module = prepared.graph_module.to(context.device)

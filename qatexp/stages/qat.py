@@ -35,7 +35,7 @@ def qat(context: Context, prepared: PreparedModel, networks: Mapping[str, nn.Mod
         prepared: calibrated graph.
         networks: FP32 networks by name (fp32, control) that can be the teacher.
     """
-    with context.stage("qat"):
+    with context.stage("qat", cacheable=True):
         model = copy.deepcopy(prepared.graph_module)
         parts = training_parts(context.config, context.data, "qat")
         parts["from"] = context.fingerprints["ptq"]

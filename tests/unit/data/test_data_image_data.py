@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -176,14 +177,16 @@ def test_calibration_images_are_disjoint_training_images(load: Any):
     assert data.warnings == []
 
 
-def test_too_few_calibration_images_are_recorded_once(load: Any):
+def test_too_few_calibration_images_are_logged_and_recorded_once(load: Any, caplog: Any):
     data = small(load)
+    caplog.clear()
     for _ in range(2):
         assert len(list(data.calibration_batches(5, seed=0))) == 3
     assert data.warnings == [
-        "qconfig.calibration.batches=5 of 8 images are more than the 30 training images of "
-        "synthetic give: calibrating with 3"
+        "qconfig.calibration.batches=5 of 8 images are 40, but there are only 30 training images: "
+        "calibrating with 3 batches"
     ]
+    assert caplog.messages == data.warnings
 
 
 def test_the_calibration_split_is_the_training_split_in_another_order(load: Any):
@@ -262,3 +265,14 @@ def test_images_go_to_a_gpu_only_if_they_leave_room(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 10_000))
     images = torch.zeros(1000, dtype=torch.uint8)
     assert memory._fits(images, torch.device("cuda")) is fits
+
+
+def test_the_log_describes_the_data_in_one_line(load: Any, caplog: Any):
+    with caplog.at_level(logging.INFO):
+        data = load("digits", val_fraction=0.1)
+    (line,) = (item for item in caplog.records if item.name == "qatexp.data.load")
+    assert line.getMessage() == (
+        "digits: 1,294 train, 144 val, 359 test images of 1x8x8, 10 classes"
+    )
+    (details,) = (item for item in caplog.records if item.name == "qatexp.details")
+    assert data.fingerprint in details.getMessage()

@@ -110,7 +110,7 @@ def test_a_run_that_was_stopped_says_interrupted_and_where(ended, tmp_path, caps
 def test_the_traceback_of_an_interrupt_is_for_the_log_file_alone(ended, caplog):
     with pytest.raises(KeyboardInterrupt), caplog.at_level(logging.INFO):
         ended(is_interrupted, None)
-    assert [item.name for item in caplog.records if item.exc_info] == ["qatexp.traceback"]
+    assert [item.name for item in caplog.records if item.exc_info] == ["qatexp.details"]
 
 
 def test_a_store_that_takes_no_end_costs_a_warning(ended, monkeypatch):

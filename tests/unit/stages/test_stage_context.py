@@ -13,7 +13,8 @@ HISTORY = [EpochLog(1, 0.5, 0.1, 90.0, 0.3, kept=True), EpochLog(2, 0.4, 0.05, 8
 
 
 @pytest.fixture
-def context(tmp_path):
+def context(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     config = ExperimentConfig("x", ModelConfig("a.b"), DatasetConfig("a.b"))
     return Context(config, tmp_path, StageCache(tmp_path / "stages"), lambda *_: None)
 
@@ -21,6 +22,15 @@ def context(tmp_path):
 def test_a_history_comes_back_from_its_file_with_the_epoch_that_was_kept(tmp_path):
     save_history(HISTORY, tmp_path)
     assert load_history(tmp_path) == HISTORY
+
+
+def test_a_stage_from_the_cache_takes_one_line(context, caplog):
+    for _ in range(2):
+        with context.stage("ptq", cacheable=True):
+            context.entry("ptq", {}, lambda _: None)
+    context_lines = [text.split(" in ")[0] for text in caplog.messages]
+    assert context_lines == ["ptq ...", "ptq done", "ptq done"]
+    assert caplog.messages[-1].endswith(" s (from the cache)")
 
 
 @pytest.mark.parametrize(
@@ -32,6 +42,5 @@ def test_a_history_comes_back_from_its_file_with_the_epoch_that_was_kept(tmp_pat
 )
 def test_the_end_of_a_training_says_which_epoch_was_kept(context, caplog, cached, lines):
     context.cached["fp32"] = cached
-    with caplog.at_level(logging.INFO):
-        context.add_history("fp32", HISTORY)
+    context.add_history("fp32", HISTORY)
     assert caplog.messages == lines
