@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
+import tempfile
 from argparse import Namespace
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -92,21 +92,36 @@ def check_request(options: Namespace) -> ExperimentConfig:
     Raises:
         QatexpError: something cannot be done.
     """
-    from qatexp.cli.compose import checked_points
+    from qatexp.cli.compose import checked_points, output_folder
 
     points = checked_points(options)
-    _check_output()
+    _check_output(*output_folder(options))
     _check_tracking(points[0])
+    _check_gpus({point.device for point in points})
     return points[0]
 
 
-def _check_output() -> None:
-    """The nearest folder that exists on the way to `multirun/` has to be writable."""
-    folder = Path("multirun").absolute()
-    while not folder.exists():
-        folder = folder.parent
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise StoreError(f"the output folder {folder} is not writable; change to another folder.")
+def _check_output(key: str, folder: Path) -> None:
+    """Try to create a folder where the first missing one will be: permissions do not say it all."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    try:
+        Path(tempfile.mkdtemp(prefix=".qatexp-", dir=place)).rmdir()
+    except OSError as problem:
+        raise StoreError(
+            f"{key}={folder} cannot be created: {place}: {problem.strerror}; change to another "
+            f"folder, or set {key}."
+        ) from problem
+
+
+def _check_gpus(devices: Collection[str]) -> None:
+    """Torch is loaded, which takes seconds, only where a GPU is asked for by name."""
+    for device in sorted(devices):
+        if device.startswith("cuda"):
+            from qatexp.training import device_of
+
+            device_of(device)
 
 
 def _check_tracking(config: ExperimentConfig) -> None:

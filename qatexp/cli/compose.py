@@ -36,6 +36,30 @@ def checked_points(options: Namespace) -> list[ExperimentConfig]:
     Raises:
         ConfigError: for the first point that is wrong; nothing has been started.
     """
+    name, overrides = _request(options)
+    with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
+        if not options.multirun:
+            return [parse(_compose(name, overrides))]
+        return [parse(_compose(name, point)) for point in _points(name, overrides)]
+
+
+def output_folder(options: Namespace) -> tuple[str, Path]:
+    """Find out where the run or the sweep of a checked command line will write.
+
+    Returns:
+        The key that names the folder, and the folder.
+    """
+    name, overrides = _request(options)
+    fixed = _fixed(overrides) if options.multirun else overrides
+    with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
+        hydra = _compose(name, fixed, hydra=True).hydra
+    if options.multirun:
+        return "hydra.sweep.dir", Path(hydra.sweep.dir)
+    return "hydra.run.dir", Path(hydra.run.dir)
+
+
+def _request(options: Namespace) -> tuple[str, list[str]]:
+    """The name of the configuration, and the overrides with the folder of a user's own files."""
     overrides = list(options.overrides)
     if options.config_dir is not None:
         folder = Path(options.config_dir).resolve()
@@ -43,22 +67,24 @@ def checked_points(options: Namespace) -> list[ExperimentConfig]:
             raise ConfigError(f"--config-dir {options.config_dir}: there is no such folder.")
         quoted = str(folder).replace("'", r"\'")
         overrides.append(f"hydra.searchpath=['file://{quoted}']")
-    name = options.config_name or CONFIG_NAME
-    with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
-        if not options.multirun:
-            return [parse(_compose(name, overrides))]
-        return [parse(_compose(name, point)) for point in _points(name, overrides)]
+    return options.config_name or CONFIG_NAME, overrides
 
 
 def _points(name: str, overrides: list[str]) -> list[list[str]]:
     """The overrides of every point of a sweep, from the command line and `hydra.sweeper.params`."""
-    parsed = _parse_overrides(overrides)
-    fixed = [item.input_line for item in parsed if not item.is_sweep_override()]
-    assert all(line is not None for line in fixed)
-    base = _compose(name, [str(line) for line in fixed], hydra=True)
+    fixed = _fixed(overrides)
+    base = _compose(name, fixed, hydra=True)
     if not str(base.hydra.sweeper._target_).endswith(GRID_SWEEPER):
-        return [[str(line) for line in fixed]]
+        return [fixed]
     return sweep_points(overrides, dict(base.hydra.sweeper.params or {}))
+
+
+def _fixed(overrides: list[str]) -> list[str]:
+    """The overrides that are the same at every point of a sweep."""
+    lines = [
+        item.input_line for item in _parse_overrides(overrides) if not item.is_sweep_override()
+    ]
+    return [str(line) for line in lines]
 
 
 def _parse_overrides(overrides: list[str]) -> list[Override]:

@@ -13,6 +13,7 @@ from qatexp.cli.console import INTERRUPTED, complain
 from qatexp.config.parse import flat_params, parse
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import QatexpError, StoreError
+from qatexp.figures.trials import short_names
 from qatexp.records import Record, load_record
 from qatexp.sweep.callback import PARENT_RUN
 
@@ -32,6 +33,9 @@ def task(composed: DictConfig) -> None:
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     single = hydra.mode is RunMode.RUN
+    # What comes next, loading torch and mlflow, takes seconds.
+    text = "%s, seed %d, on device=%s, in %s"
+    log.info(text, config.name, config.seed, config.device, os.path.relpath(folder))
     try:
         record = run_tracked(config, folder, overrides=list(hydra.overrides.task))
     except QatexpError as problem:
@@ -91,9 +95,11 @@ def _tell_of_interrupt(config: ExperimentConfig, folder: Path) -> None:
 
 
 def _run_name(config: ExperimentConfig, overrides: list[str]) -> str:
-    """Name a run by what the user asked for: the overrides, shortened to the last part of a key."""
-    words = [item.rpartition("=") for item in overrides if "=" in item]
-    short = [f"{key.rpartition('.')[2]}={value}" for key, _, value in words]
+    """Name a run by what the user asked for: the overrides, with keys as short as they can be."""
+    words = [item.partition("=") for item in overrides if "=" in item]
+    keys = short_names([key for key, _, _ in words])
+    values = [value for _, _, value in words]
+    short = [f"{key}={value}" for key, value in zip(keys, values, strict=True)]
     return " ".join([config.name, *short])[:250]
 
 

@@ -58,7 +58,7 @@ def run_verb(arguments: list[str]) -> int:
     try:
         code = verbs(arguments, prog_name="qatexp", standalone_mode=False)
     except click.ClickException as problem:
-        complain(problem.format_message())
+        complain(f"{problem.format_message().rstrip('.')}.")
         return 2
     except click.Abort:  # Ctrl-C; click has ended the line
         return INTERRUPTED

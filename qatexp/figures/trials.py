@@ -69,7 +69,7 @@ def varying_keys(records: Sequence[Record]) -> list[str]:
 def knobs(records: Sequence[Record]) -> list[Knob]:
     """The settings that differ between the records, bits of weights and activations as one."""
     keys = list(dict.fromkeys(BITS if key in _BIT_KEYS else key for key in varying_keys(records)))
-    return [Knob(name, key) for key, name in zip(keys, _short_names(keys), strict=True)]
+    return [Knob(name, key) for key, name in zip(keys, short_names(keys), strict=True)]
 
 
 def label(record: Record, differing: Iterable[Knob]) -> str:
@@ -100,7 +100,7 @@ def _identity(record: Record, key: str) -> str:
     return json.dumps(record.params.get(key), sort_keys=True, default=str)
 
 
-def _short_names(keys: Sequence[str]) -> list[str]:
+def short_names(keys: Sequence[str]) -> list[str]:
     """The last part of each key, and as many parts before it as it takes to be unique."""
     lengths = dict.fromkeys(keys, 1)
     while True:

@@ -25,6 +25,7 @@ from qatexp.tracking.view import page_path
 
 HOST = "127.0.0.1"
 LOG_FILE = Path("multirun") / "mlflow-ui.log"
+HIGHEST_PORT = 65535
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 
@@ -43,7 +44,8 @@ def serve(config: TrackingConfig, *, home: Path, port: int) -> int:
         The exit code 0, after an interrupt too.
 
     Raises:
-        TrackingError: the port is taken, the store cannot be opened, or MLflow's server stopped.
+        TrackingError: the port is impossible or taken, the store cannot be opened, or MLflow's
+            server stopped.
     """
     uri = resolve_uri(config, home=home)
     check_reachable(uri)
@@ -69,16 +71,19 @@ def ui_hint() -> str:
 
 
 def _check_port(port: int) -> None:
+    if not 1 <= port <= HIGHEST_PORT:
+        raise TrackingError(f"port {port} is not possible; allowed: 1 to {HIGHEST_PORT}.")
     with socket.socket() as probe:
         # A server that has just stopped must not count as one that runs.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
-        except (OSError, OverflowError) as problem:
-            taken = isinstance(problem, OSError) and problem.errno == errno.EADDRINUSE
+        except OSError as problem:
+            taken = problem.errno == errno.EADDRINUSE
             reason = "is taken by another program" if taken else f"cannot be used: {problem}"
+            other = port + 1 if port < HIGHEST_PORT else port - 1
             raise TrackingError(
-                f"port {port} of {HOST} {reason}. Choose another one, for instance {port + 1}."
+                f"port {port} of {HOST} {reason}. Choose another one, for instance {other}."
             ) from problem
 
 

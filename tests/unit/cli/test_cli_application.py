@@ -64,13 +64,37 @@ def test_a_tracking_server_that_is_not_there_is_noticed_first(said, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_output_folder_that_is_not_writable_is_noticed_first(said, tmp_path, monkeypatch):
-    monkeypatch.setattr("qatexp.cli.application.os.access", lambda *_: False)
-    assert said() == (
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        pytest.param(
+            ["hydra.run.dir=/proc/x"],
+            "hydra.run.dir=/proc/x cannot be created: /proc: No such file or directory; "
+            "change to another folder, or set hydra.run.dir.",
+            id="run",
+        ),
+        pytest.param(
+            ["-m", "seed=0,1", "hydra.sweep.dir=file/x"],
+            "hydra.sweep.dir=file/x cannot be created: {home}/file: Not a directory; "
+            "change to another folder, or set hydra.sweep.dir.",
+            id="sweep",
+        ),
+    ],
+)
+def test_an_output_folder_that_cannot_be_created_is_noticed_first(said, tmp_path, arguments, text):
+    (tmp_path / "file").touch()
+    assert said(*arguments) == (2, "", f"qatexp: {text.format(home=tmp_path)}\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_gpu_that_is_not_there_is_noticed_first(said, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert said("-m", "device=cpu,cuda") == (
         2,
         "",
-        f"qatexp: the output folder {tmp_path} is not writable; change to another folder.\n",
+        "qatexp: device=cuda: 0 GPUs are visible; use device=cpu, device=auto or another number.\n",
     )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_sweep_that_sigterm_ends_between_two_trials_is_closed(said, tmp_path, monkeypatch):

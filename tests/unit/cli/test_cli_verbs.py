@@ -25,6 +25,11 @@ def said(capsys, monkeypatch, tmp_path):
         pytest.param(
             ["ui", "--port", "many"], "'many' is not a valid integer", id="wrong type of option"
         ),
+        pytest.param(
+            ["ui", "--port", "99999999"],
+            "qatexp: port 99999999 is not possible; allowed: 1 to 65535.\n",
+            id="port out of range",
+        ),
         pytest.param(["compare", "a", "b"], "unexpected extra argument", id="extra argument"),
         pytest.param(
             ["ui", "--uri", "http://127.0.0.1:9"], "http://127.0.0.1:9", id="no server there"

@@ -35,9 +35,12 @@ def test_a_taken_port_is_named_before_anything_starts(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_impossible_port_is_refused(tmp_path):
-    with pytest.raises(TrackingError, match=r"port 70000 of 127\.0\.0\.1 cannot be used"):
-        serve(TrackingConfig(), home=tmp_path, port=70000)
+@pytest.mark.parametrize("port", [0, 65536, 99999999])
+def test_an_impossible_port_is_refused(tmp_path, port):
+    with pytest.raises(
+        TrackingError, match=rf"^port {port} is not possible; allowed: 1 to 65535\.$"
+    ):
+        serve(TrackingConfig(), home=tmp_path, port=port)
 
 
 def test_a_server_that_stops_at_once_is_reported_with_its_log(home, monkeypatch):
