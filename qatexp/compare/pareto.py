@@ -1,36 +1,60 @@
-"""Which trials no other trial beats in accuracy, size and latency together."""
+"""Which files no other file of a sweep beats in accuracy, size and latency together."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from qatexp.figures.files import File, files
 from qatexp.figures.front import LATENCY_TOLERANCE, SIZE_TOLERANCE, Point, front
-from qatexp.figures.trials import deployable
 from qatexp.records import Record
 
 RULE = (
-    f"no other trial is better without being worse in top-1, size or latency "
-    f"(sizes within {SIZE_TOLERANCE:.0%} and latencies within {LATENCY_TOLERANCE:.0%} "
-    f"count as equal)"
+    f"no other file of a trial, be it fp32, ptq or qat, is better without being worse in top-1, "
+    f"size or latency (sizes within {SIZE_TOLERANCE:.0%} and latencies within "
+    f"{LATENCY_TOLERANCE:.0%} count as equal)"
 )
 """What being on the front means, for readers of a table."""
 
 
-def pareto(records: Sequence[Record]) -> set[int]:
-    """Find the trials on the Pareto front: high `deployed_top1`, small `size_bytes`, low latency.
+def front_files(records: Sequence[Record]) -> list[File]:
+    """Find the files on the Pareto front: high `deployed_top1`, small `size_bytes`, low latency.
 
-    A trial stands for its qat variant, or ptq where it has no qat. Latencies (p50) within 5 % of
-    each other count as equal, since that much is noise between two processes, and so do sizes
-    within 1 %. Accuracies are compared as they are: they are reproducible.
+    Every fp32, ptq and qat file of the trials takes part, one that trials share once. Latencies
+    (p50) within 5 % of each other count as equal, since that much is noise between two processes,
+    and so do sizes within 1 %. Accuracies are compared as they are: they are reproducible.
 
     Returns:
-        Indices into `records`; trials that have not finished are never among them.
+        The files, with indices into `records`; those of trials that have not finished are never
+        among them.
     """
-    candidates = [
-        (index, variant)
-        for index, record in enumerate(records)
-        if record.status == "finished" and (variant := deployable(record)) is not None
-    ]
-    points = [Point(v.deployed_top1, (v.size_bytes, v.latency_ms_p50)) for _, v in candidates]
-    chosen = front(points, tolerances=(SIZE_TOLERANCE, LATENCY_TOLERANCE))
-    return {candidates[index][0] for index in chosen}
+    finished = [index for index, record in enumerate(records) if record.status == "finished"]
+    found = files([records[index] for index in finished])
+    variants = [file.variant for file in found]
+    points = [Point(v.deployed_top1, (v.size_bytes, v.latency_ms_p50)) for v in variants]
+    chosen = [found[i] for i in front(points, tolerances=(SIZE_TOLERANCE, LATENCY_TOLERANCE))]
+    return [File(f.name, f.variant, tuple(finished[i] for i in f.trials)) for f in chosen]
+
+
+def pareto(records: Sequence[Record]) -> set[int]:
+    """Find the trials whose qat file, or ptq file where they have no qat, is on the front.
+
+    Returns:
+        Indices into `records`.
+    """
+    return {
+        index
+        for file in front_files(records)
+        for index in file.trials
+        if file.name == ("qat" if "qat" in records[index].variants else "ptq")
+    }
+
+
+def better_ptq(records: Sequence[Record]) -> set[int]:
+    """Find the trials whose ptq file is on the front, and more accurate than their qat file.
+
+    Returns:
+        Indices into `records`.
+    """
+    on_front = {i for file in front_files(records) if file.name == "ptq" for i in file.trials}
+    variants = {i: records[i].variants for i in on_front if "qat" in records[i].variants}
+    return {i for i, v in variants.items() if v["ptq"].deployed_top1 > v["qat"].deployed_top1}

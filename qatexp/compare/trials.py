@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from qatexp.compare.collect import Sweep
 from qatexp.compare.grid import Column, Grid
-from qatexp.compare.pareto import RULE, pareto
+from qatexp.compare.pareto import RULE, better_ptq, pareto
 from qatexp.compare.variants import conditions, machine_note
 from qatexp.figures.trials import Knob, deployable, knobs, label
 from qatexp.figures.units import (
@@ -54,8 +54,18 @@ def trials_notes(sweep: Sweep) -> list[str]:
     return [
         f"top-1, size, latency{_settings(records)} and speedup are those of the deployed files",
         f"{MARK} on the Pareto front: {RULE}",
+        *_ptq_notes(sweep),
         *machine_note(records),
     ]
+
+
+def _ptq_notes(sweep: Sweep) -> list[str]:
+    better = better_ptq([record for _, record in sweep.finished])
+    names = [sweep.finished[index][0].name for index in sorted(better)]
+    if not names:
+        return []
+    whose = _listed(names, of=len(sweep.finished))
+    return [f"the ptq file is on the front, and beats the qat file, in {whose}"]
 
 
 def trials_warnings(sweep: Sweep) -> list[str]:

@@ -54,9 +54,17 @@ def variants_notes(record: Record) -> list[str]:
 
 
 def machine_note(records: Sequence[Record]) -> list[str]:
-    """Where latencies were measured, if all records say so and say the same."""
-    machines = {record.environment.get("cpu") for record in records}
-    return [f"measured on {machines.pop()}"] if len(machines) == 1 and all(machines) else []
+    """Where the runs took place, if all records say so and say the same."""
+    keys = ("cpu", "cpu_count", "threads")
+    machines = {tuple(record.environment.get(key) for key in keys) for record in records}
+    if len(machines) != 1:
+        return []
+    cpu, cores, threads = machines.pop()
+    if not cpu or cores is None or threads is None:
+        return [f"measured on {cpu}"] if cpu else []
+    return [
+        f"measured on {cpu}, {counted(cores, 'core')}; trained with {counted(threads, 'thread')}"
+    ]
 
 
 def conditions(latency: Latency) -> str:

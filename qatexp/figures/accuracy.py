@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from qatexp.figures.style import COLOURS, INK, lighter, new_figure, save, tidy_, title_
@@ -34,11 +35,15 @@ def accuracy_by_variant(record: Record, path: Path) -> None:
         bars = axes.bar(centres, heights, width=_WIDTH * 0.96, color=colours)
         labels = [percent(height) for height in heights]
         axes.bar_label(bars, labels=labels, padding=2, fontsize=9, color=INK)
+    shown = [record.variants[name] for name in names]
+    bottom = _bottom([top1 for v in shown for top1 in (v.top1, v.deployed_top1)])
     tidy_(axes, grid="y")
     axes.set_xticks(range(len(names)), names, fontsize=11)
-    axes.set_ylim(0.0, 108.0)
-    axes.set_yticks(range(0, 101, 20))
-    axes.set_ylabel("top-1, % of the test images", color=INK)
+    # The room for labels above the bars may go beyond 100 %, the scale does not.
+    axes.set_ylim(bottom, 100.0 + 0.08 * (100.0 - bottom))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}" if value <= 100.0 else "")
+    start = f"\n(the axis starts at {bottom:g} %)" if bottom > 0.0 else ""
+    axes.set_ylabel(f"top-1, % of the test images{start}", color=INK)
     title_(axes, f"Accuracy by variant: {record.name}")
     keys = [
         Patch(color=lighter(COLOURS["fp32"]), label="in PyTorch"),
@@ -46,3 +51,14 @@ def accuracy_by_variant(record: Record, path: Path) -> None:
     ]
     figure.legend(handles=keys, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     save(figure, path)
+
+
+def _bottom(accuracies: Sequence[float]) -> float:
+    """Where the axis starts: at 0, or nearer to bars that are all high, so that they differ."""
+    lowest = min(accuracies, default=0.0)
+    if lowest <= 50.0:
+        return 0.0
+    span = max(100.0 - lowest, 1.0)
+    # As much room below the lowest bar as above it, on a round number.
+    step = 10.0 if span > 10.0 else 1.0
+    return max(0.0, step * ((lowest - span) // step))

@@ -58,6 +58,8 @@ def _draw_curve_(axes: Axes, rows: History, key: str, colour: str) -> None:
     epochs, values = zip(*points, strict=True)
     axes.plot(epochs, values, color=colour, linewidth=1.8, marker="o", markersize=3.5)
     axes.margins(x=0.06, y=0.15)
+    if key == "val_top1":
+        axes.set_ylim(top=min(axes.get_ylim()[1], 100.0))
     axes.annotate(
         f"{values[-1]:.2f}" if key == "val_top1" else f"{values[-1]:#.3g}",
         (epochs[-1], values[-1]),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from qatexp.figures.files import File, files
 from qatexp.figures.front import LATENCY_TOLERANCE, SIZE_TOLERANCE, Point, front
 from qatexp.figures.placement import Anchor
 from qatexp.figures.style import COLOURS, FAINT, INK, tidy_, title_
@@ -48,26 +48,24 @@ class Panel:
         return [(self.cost(variant), variant.deployed_top1) for variant in present]
 
     def baselines(self) -> list[Anchor]:
-        """Fp32 once for all trials that share it, at the median of what they measured."""
-        groups: dict[tuple[float, int], list[float]] = {}
-        for record in self.trials:
-            if "fp32" in record.variants:
-                fp32 = record.variants["fp32"]
-                key = (fp32.deployed_top1, fp32.size_bytes)
-                groups.setdefault(key, []).append(self.cost(fp32))
-        return [(median(costs), accuracy) for (accuracy, _), costs in groups.items()]
+        """Fp32 once for all trials that share it."""
+        return [self.at(file) for file in files(self.trials) if file.name == "fp32"]
 
-    def front(self) -> list[int]:
-        """Indices of the trials on this panel's own front, the best accuracy first."""
-        deployed = [self.ends(record)[-1] for record in self.trials]
-        candidates = [Point(accuracy, (cost,)) for cost, accuracy in deployed]
-        return front(candidates, tolerances=(self.tolerance,))
+    def at(self, file: File) -> Anchor:
+        """Where a file is."""
+        return self.cost(file.variant), file.variant.deployed_top1
+
+    def front(self) -> list[File]:
+        """The files on this panel's own front, the best accuracy first."""
+        found = files(self.trials)
+        candidates = [Point(accuracy, (cost,)) for cost, accuracy in map(self.at, found)]
+        return [found[index] for index in front(candidates, tolerances=(self.tolerance,))]
 
     def steps(self, right: float) -> list[tuple[Anchor, Anchor]]:
         """The front as lines, to the `right` end of the axis; none for a single trial."""
         if len(self.trials) == 1:
             return []
-        corners = sorted(self.ends(self.trials[index])[-1] for index in self.front())
+        corners = sorted(self.at(file) for file in self.front())
         following = [*corners[1:], (right, corners[-1][1])]
         steps: list[tuple[Anchor, Anchor]] = []
         for (x, y), (next_x, next_y) in zip(corners, following, strict=True):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from qatexp.figures.style import INK
 
 if TYPE_CHECKING:
@@ -12,12 +14,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Annotation
     from matplotlib.transforms import Bbox
+    from numpy.typing import NDArray
 
 Anchor = tuple[float, float]
 _SIDES = ((1, 0), (1, 1), (1, -1), (-1, 1), (-1, 0), (-1, -1), (0, 1), (0, -1))
-_GAPS = (7.0, 18.0, 32.0)
+_GAPS = (7.0, 18.0, 32.0, 48.0, 64.0)
 _PLACES = [(dx * gap, dy * gap) for gap in _GAPS for dx, dy in _SIDES]
 """Offsets from a point, in typographic points, the best ones first."""
+_NEAR = 12.0
+"""Pixels around a label in which another point would seem to be its own."""
 _MARKER = 5.0
 """Half the side of the square that a marker covers, in typographic points."""
 
@@ -49,22 +54,41 @@ def label_points_(
         grow = half if ends[0] == ends[1] else 1.0
         occupied.append(Bbox([pixels.min(axis=0) - grow, pixels.max(axis=0) + grow]))
     inside = axes.get_window_extent()
+    markers = occupied[: len(points)]
     for anchor, text in labels:
-        box = _place_(axes, anchor, text, occupied, inside)
+        centre = axes.transData.transform(anchor)
+        others = [box for box in markers if abs(_centre(box) - centre).max() > 1.0]
+        box = _place_(axes, anchor, text, occupied, others, inside)
         if box is not None:
             occupied.append(box)
 
 
-def _place_(
-    axes: Axes, anchor: Anchor, text: str, occupied: Sequence[Bbox], inside: Bbox
+def _centre(box: Bbox) -> NDArray[np.float64]:
+    return np.array([box.x0 + box.x1, box.y0 + box.y1]) / 2.0
+
+
+def _place_(  # noqa: PLR0917  all of one kind, and all needed
+    axes: Axes,
+    anchor: Anchor,
+    text: str,
+    occupied: Sequence[Bbox],
+    others: Sequence[Bbox],
+    inside: Bbox,
 ) -> Bbox | None:
-    """Write one label and return the room it takes; None, and nothing written, without any."""
+    """Write one label and return the room it takes; None, and nothing written, without any.
+
+    Without a line to its point it may not be near another one either, whose it would seem to be.
+    """
     for dx, dy in _PLACES:
         annotation = _annotate(axes, anchor, text, dx, dy)
         box = annotation.get_window_extent()
+        has_line = max(abs(dx), abs(dy)) > _GAPS[0]
+        if not has_line and any(box.padded(_NEAR).overlaps(other) for other in others):
+            annotation.remove()
+            continue
         in_axes = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0
         if in_axes and box.y1 <= inside.y1 and not any(box.overlaps(other) for other in occupied):
-            if max(abs(dx), abs(dy)) > _GAPS[0]:
+            if has_line:
                 _lead_(axes, anchor, dx, dy)
             return box
         annotation.remove()

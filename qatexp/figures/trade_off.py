@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qatexp.errors import StoreError
+from qatexp.figures.files import FILES, File, with_shared_figures
 from qatexp.figures.panel import FRONT_LOOK, LOOKS, Panel, draw_panel_, panels
 from qatexp.figures.placement import Anchor, label_points_
 from qatexp.figures.style import CATEGORIES, COLOURS, INK, new_figure, save
@@ -19,15 +20,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_MOST_LABELS = 8
-"""With more trials than this, only those on the front are labelled."""
-
 _LEGEND_ROOM = 60
 """Characters beside the title."""
 
 
 def trade_off(records: Sequence[Record], path: Path) -> None:
     """Draw accuracy against size and against latency, with the Pareto front of each panel.
+
+    On the front may be any file: fp32, ptq or qat of any trial. Only these points are labelled.
 
     A dot is the deployed qat file of a trial, a diamond its ptq file, a square fp32. PTQ that
     fails far below everything else is drawn as a triangle at the lower edge.
@@ -39,7 +39,8 @@ def trade_off(records: Sequence[Record], path: Path) -> None:
     Raises:
         StoreError: no trial is left to draw, or the file cannot be written.
     """
-    trials = [r for r in records if r.status == "finished" and deployable(r) is not None]
+    finished = [r for r in records if r.status == "finished" and deployable(r) is not None]
+    trials = with_shared_figures(finished)
     if not trials:
         raise StoreError(f"cannot draw {path}: no trial has finished with a quantized variant")
     differing = knobs(trials)
@@ -106,15 +107,21 @@ def _label_(figure: Figure, axes: Axes, panel: Panel, differing: Sequence[Knob])
 
 
 def _labels(panel: Panel, differing: Sequence[Knob]) -> list[tuple[Anchor, str]]:
-    """One trial is labelled by its variants, several by what differs, the front first."""
+    """One trial is labelled by its variants, several where they are on the front."""
     trials = panel.trials
     if len(trials) == 1:
         present = [name for name in ("ptq", "qat") if name in trials[0].variants]
         return list(zip(panel.ends(trials[0]), present, strict=True))
-    best = panel.front()
-    rest = [index for index in range(len(trials)) if index not in best]
-    chosen = best + rest if len(trials) <= _MOST_LABELS else best
-    return [(panel.ends(trials[i])[-1], label(trials[i], differing)) for i in chosen]
+    named = [(file, trials[file.trials[0]]) for file in panel.front() if file.name != "fp32"]
+    return [(panel.at(file), _file_label(file, record, differing)) for file, record in named]
+
+
+def _file_label(file: File, record: Record, differing: Sequence[Knob]) -> str:
+    """A qat file by all that differs; a ptq file by what it depends on, and as such."""
+    if file.name == "qat":
+        return label(record, differing)
+    knobs_of_ptq = [knob for knob in differing if not knob.key.startswith("schedule.qat.")]
+    return " ".join(["ptq", *([label(record, knobs_of_ptq)] if knobs_of_ptq else [])])
 
 
 def _markers(trials: Sequence[Record], bottom: float) -> dict[str, dict[str, Any]]:
@@ -132,7 +139,9 @@ def _markers(trials: Sequence[Record], bottom: float) -> dict[str, dict[str, Any
         for meaning, (is_there, look) in present.items()
         if is_there
     }
-    return markers | ({"Pareto front": FRONT_LOOK} if len(trials) > 1 else {})
+    kinds = ", ".join(name for name in FILES if any(name in r.variants for r in trials))
+    front = {f"Pareto front of all files ({kinds})": FRONT_LOOK}
+    return markers | (front if len(trials) > 1 else {})
 
 
 def _add_legends_(

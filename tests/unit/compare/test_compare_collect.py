@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from qatexp.compare import collect, newest_sweep, pareto
+from qatexp.compare.pareto import front_files
 from qatexp.errors import StoreError
 from qatexp.records import RECORD_FILE
 
@@ -114,6 +115,15 @@ def test_the_front_ignores_noise_of_latency_and_bytes_of_size(make_record):
     faster = make_record(qat=84.0, size_bytes=100_000, latency_ms=0.70)
     smaller = make_record(qat=83.0, size_bytes=50_000, latency_ms=0.80)
     assert pareto([noise, best, faster, smaller]) == {1, 2, 3}
+
+
+def test_files_of_any_kind_keep_a_trial_off_the_front(make_record):
+    """The trial's own ptq file, or fp32, may be better at no higher cost."""
+    record = make_record(ptq=87.0, qat=86.0)
+    assert pareto([record]) == set()
+    assert [file.name for file in front_files([record])] == ["ptq"]
+    slow = make_record(ptq=70.0, qat=80.0, size_bytes=2_000_000, latency_ms=3.0)
+    assert [file.name for file in front_files([slow])] == ["fp32"]
 
 
 def test_the_front_takes_ptq_where_there_is_no_qat_and_skips_what_failed(make_record, failed):

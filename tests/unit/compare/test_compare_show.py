@@ -142,6 +142,18 @@ def test_failed_trials_are_listed_with_what_they_tried_and_why(make_sweep, make_
     ) in text
 
 
+def test_the_machine_is_named_with_its_cores_and_threads(make_sweep, make_record):
+    machine = {"cpu": "Test CPU", "cpu_count": 2, "threads": 1}
+    shown = printed(collect(make_sweep(make_record(environment=machine)) / "0"))
+    assert "measured on Test CPU, 2 cores; trained with 1 thread" in shown
+
+
+def test_a_ptq_file_that_beats_its_qat_file_is_named(make_sweep, make_record):
+    better = make_record(ptq=86.5, qat=80.0, size_bytes=100_000, lr=0.5)
+    shown = " ".join(" ".join(printed(collect(make_sweep(make_record(), better)))).split())
+    assert "the ptq file is on the front, and beats the qat file, in trial 1" in shown
+
+
 def test_an_interrupted_sweep_says_how_far_it_got(make_sweep, make_record, failed):
     error = {"stage": "qat", "kind": "KeyboardInterrupt", "message": "interrupted"}
     stopped = replace(failed, status="interrupted", error=error)

@@ -70,13 +70,45 @@ def test_accuracy_is_written_on_two_bars_per_variant_that_is_there(tmp_path, dra
     assert len(drawn[0].axes[0].patches) == 4
 
 
-def test_few_trials_are_all_labelled_in_both_panels(tmp_path, drawn, make_trial):
-    trials = [make_trial(qat=70.0 + 4 * i, size_bytes=90_000 * 2**i, **{LR: i}) for i in range(3)]
+def test_the_files_on_the_front_are_labelled_and_no_others(tmp_path, drawn, make_trial):
+    sizes = [90_000, 180_000, 360_000]
+    trials = [
+        make_trial(qat=70.0 + 4 * i, ptq=60.0, size_bytes=size, **{LR: i})
+        for i, size in enumerate(sizes)
+    ]
     trade_off(trials, tmp_path / "pareto.png")
     labels = texts(drawn[0])
-    for i in range(3):
-        assert labels.count(f"lr\N{MULTIPLICATION SIGN}{i}") == 3, "two labels and the legend"
+    times = "lr\N{MULTIPLICATION SIGN}"
+    assert [labels.count(f"{times}{i}") for i in range(3)] == [2, 2, 3], (
+        "one in the legend, one in the panel of sizes, and the best in that of latencies"
+    )
+    assert labels.count("ptq") == 1, "the legend"
     assert labels.count("fp32") == 3
+    assert "Pareto front of all files (fp32, ptq, qat)" in labels
+
+
+def test_a_ptq_file_on_the_front_is_labelled_by_what_it_depends_on(tmp_path, drawn, make_trial):
+    trials = [make_trial(bits=bits, ptq=82.0 + bits, qat=70.0, **{LR: bits}) for bits in (4, 8)]
+    trade_off(trials, tmp_path / "pareto.png")
+    assert texts(drawn[0]).count("ptq W8A8") == 2
+    assert not any("\N{MULTIPLICATION SIGN}" in text for text in texts(drawn[0]))
+
+
+def test_accuracy_above_one_half_zooms_in_and_says_so(tmp_path, drawn, make_trial):
+    accuracy_by_variant(make_trial(qat=99.0, ptq=97.6), tmp_path / "a.png")
+    accuracy_by_variant(make_trial(qat=99.0, ptq=49.0), tmp_path / "b.png")
+    starts = [figure.axes[0].get_ylim()[0] for figure in drawn]
+    assert starts == [60.0, 0.0]
+    assert "the axis starts at 60 %" in drawn[0].axes[0].get_ylabel()
+    assert "starts" not in drawn[1].axes[0].get_ylabel()
+
+
+def test_the_axis_of_validation_accuracy_ends_at_100_percent(tmp_path, drawn):
+    rows = [
+        {"epoch": float(i), "loss": 1.0, "val_top1": top1} for i, top1 in ((1, 90.0), (2, 100.0))
+    ]
+    training_curves({"fp32": rows}, tmp_path / "c.png")
+    assert drawn[0].axes[1].get_ylim()[1] == 100.0
 
 
 def test_of_many_trials_only_the_front_is_labelled_and_no_labels_overlap(

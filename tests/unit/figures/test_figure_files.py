@@ -1,0 +1,26 @@
+"""Which files compete: shared ones once, with one latency."""
+
+from dataclasses import replace
+
+from qatexp.figures.files import files, with_shared_figures
+
+
+def test_a_file_that_trials_share_comes_once_with_its_median_latency(make_trial):
+    trials = [make_trial(qat=86.0 + i, latency_ms=0.8 + 0.1 * i) for i in range(3)]
+    found = files(trials)
+    assert [(file.name, file.trials) for file in found] == [
+        ("fp32", (0, 1, 2)),
+        ("ptq", (0, 1, 2)),
+        ("qat", (0,)),
+        ("qat", (1,)),
+        ("qat", (2,)),
+    ]
+    assert found[1].variant.latency_ms_p50 == 0.9
+    shared = with_shared_figures(trials)
+    assert [record.variants["ptq"].latency_ms_p50 for record in shared] == [0.9] * 3
+    assert [record.variants["qat"] for record in shared] == [r.variants["qat"] for r in trials]
+
+
+def test_files_with_equal_figures_but_other_fingerprints_are_two(make_trial):
+    one, other = (replace(make_trial(), fingerprints={"export_ptq": text}) for text in ("a", "b"))
+    assert [file.trials for file in files([one, other]) if file.name == "ptq"] == [(0,), (1,)]
