@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from argparse import Namespace
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -21,6 +22,7 @@ from qatexp.config.sources import CONF
 from qatexp.errors import ConfigError
 
 _NO_SUCH_KEY = re.compile(r"Could not override '([^']+)'\.\nTo append")
+_NO_SUCH_MEMBER = re.compile(r"Could not find '[^']*/([^'/]+)'")
 
 CONFIG_NAME = "config"
 VERSION_BASE = "1.3"
@@ -120,7 +122,15 @@ def _message(problem: Exception) -> str:
             choices.append(line.strip())
         elif line.strip() and not line.startswith(("    full_key", "    object_type")):
             kept.append(line.rstrip())
+    if choices and (near := _nearest(kept[0], choices)):
+        return f"{kept[0]}; did you mean {' or '.join(near)}?"
     return "\n".join([*kept, ", ".join(choices)] if choices else kept)
+
+
+def _nearest(text: str, choices: list[str]) -> list[str]:
+    """The members of a group that look like the one that Hydra could not find."""
+    missing = _NO_SUCH_MEMBER.search(text)
+    return [] if missing is None else get_close_matches(missing[1], choices, n=2, cutoff=0.8)
 
 
 def _grammar_message(override: str, reason: str) -> str:

@@ -31,12 +31,13 @@ class Range:
             return None
         if isinstance(value, float) and not math.isfinite(value):
             # NaN compares false with everything and would slip through both tests.
-            return f"{self._allowed()}, and finite"
+            return f"{self.allowed()}, and finite"
         too_low = self.low is not None and (value <= self.low if self.above else value < self.low)
         too_high = self.high is not None and value > self.high
-        return self._allowed() if too_low or too_high else None
+        return self.allowed() if too_low or too_high else None
 
-    def _allowed(self) -> str:
+    def allowed(self) -> str:
+        """Say what is allowed."""
         if self.low is not None and self.high is not None:
             return f"allowed: {'above ' if self.above else ''}{self.low} to {self.high}"
         if self.low is not None:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, get_args, get_type_hints
 
+from qatexp.config.constraints import Range
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import ConfigError
 
@@ -40,6 +41,21 @@ def unknown_key(key: str) -> ConfigError:
             break
         branch, schema = f"{branch}{name}.", inner
     return _unknown(key, schema, branch)
+
+
+def allowed_at(key: str) -> str | None:
+    """Say which numbers a key of the schema takes: ``allowed: 2 to 8``.
+
+    Args:
+        key: full key, ``qconfig.bits``; None where it does not exist or has no range.
+    """
+    *parents, last = key.split(".")
+    schema: type[Any] | None = ExperimentConfig
+    for name in parents:
+        schema = None if schema is None else _schema_of(schema, name)
+    found = [item for item in dataclasses.fields(schema) if item.name == last] if schema else []
+    ranges = [limit for item in found for limit in item.metadata.get("constraints", ())]
+    return next((limit.allowed() for limit in ranges if isinstance(limit, Range)), None)
 
 
 def _check_branch(content: Mapping[str, Any], schema: type[Any], branch: str) -> None:

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from qatexp.config.checks import check
 from qatexp.config.constraints import check_limits
-from qatexp.config.keys import check_keys
+from qatexp.config.keys import allowed_at, check_keys
 from qatexp.config.schema import DatasetConfig, ExperimentConfig, ModelConfig
 from qatexp.errors import ConfigError
 
@@ -82,7 +82,9 @@ def _message(problem: OmegaConfBaseException) -> str:
     """OmegaConf's first line, with the full key in front."""
     text = str(problem.msg if problem.msg is not None else problem).strip().splitlines()[0]
     key = str(problem.full_key or "").replace("model.target", "model._target_")
-    return f"{key}: {text.rstrip('.')}." if key else f"{text.rstrip('.')}."
+    allowed = allowed_at(key) if "could not be converted" in text else None
+    text = text.rstrip(".") if allowed is None else f"{text.rstrip('.')}; {allowed}"
+    return f"{key}: {text}." if key else f"{text}."
 
 
 SWEEPABLE = (

@@ -46,6 +46,11 @@ def said(capsys, monkeypatch, tmp_path):
             id="a sweep and its configuration",
         ),
         pytest.param(
+            ["model=mobilnet_v2"],
+            "In 'config': Could not find 'model/mobilnet_v2'; did you mean mobilenet_v2?",
+            id="a member misspelt",
+        ),
+        pytest.param(
             ["debug=true", "seed=-1"], "seed=-1 is not possible; allowed: at least 0.", id="debug"
         ),
     ],

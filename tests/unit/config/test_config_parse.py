@@ -42,12 +42,14 @@ THREADS = "allowed: a whole number from 1, or a list of such numbers."
     [
         pytest.param(
             "qconfig.bits=abc",
-            "qconfig.bits: Value 'abc' of type 'str' could not be converted to Integer.",
+            "qconfig.bits: Value 'abc' of type 'str' could not be converted to Integer; "
+            "allowed: 2 to 8.",
             id="type",
         ),
         pytest.param(
             "schedule.fp32.epochs=1.5",
-            "schedule.fp32.epochs: Value '1.5' of type 'float' could not be converted to Integer.",
+            "schedule.fp32.epochs: Value '1.5' of type 'float' could not be converted to Integer; "
+            "allowed: at least 0.",
             id="whole number",
         ),
         pytest.param(
