@@ -24,7 +24,7 @@ from qatexp.stages.environment import environment
 from qatexp.stages.export import convert_and_export, export_fp32
 from qatexp.stages.fp32 import control, fp32
 from qatexp.stages.gate import train_quantized
-from qatexp.stages.measure import Candidate, measure
+from qatexp.stages.measure import Candidate, measure, quantized
 from qatexp.stages.ptq import ptq
 from qatexp.store.atomic import write_text
 from qatexp.store.stage_cache import StageCache
@@ -96,11 +96,10 @@ def _run_stages(context: Context, record: Record) -> Record:
         candidates |= _control(context, baseline)
     choice = allocate_bits(context, baseline)
     prepared = ptq(context, baseline)
-    calibrated = prepared.graph_module
-    candidates["ptq"] = Candidate(calibrated, convert_and_export(context, "ptq", calibrated))
+    candidates["ptq"] = quantized(convert_and_export(context, "ptq", prepared.graph_module))
     trained, target = train_quantized(context, prepared, candidates)
     if trained is not None:
-        candidates["qat"] = Candidate(trained.graph_module, trained.path)
+        candidates["qat"] = quantized(trained.deployment)
         # Only after a target is reached is it known how long the control has to train.
         candidates |= _control(context, baseline) if has_target else {}
     variants, parity = measure(context, candidates)

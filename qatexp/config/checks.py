@@ -224,6 +224,17 @@ def _check_auto(config: ExperimentConfig) -> None:
             f"qconfig.auto.budget={auto.budget.name} needs one of qconfig.auto.target (a number) "
             f"and qconfig.auto.target_bits (as much as uniform bits need); {len(given)} are set."
         )
+    in_float = {
+        "weight": config.qconfig.weight.bits is None,
+        "activation": config.qconfig.activation.bits is None,
+    }
+    if auto.budget is not None and any(in_float.values()):
+        key = next(name for name, absent in in_float.items() if absent)
+        raise ConfigError(
+            f"qconfig.{key}.bits=null and qconfig.auto.budget={auto.budget.name} exclude each "
+            "other: bits are chosen for weights and activations that are quantized; set "
+            f"qconfig.{key}.bits to 2..8."
+        )
     if auto.budget is not None and config.export.pack is Pack.direct and 2 in choices:
         raise ConfigError(
             "export.pack=direct stores no 2-bit weights, and qconfig.auto may choose them; take 2 "

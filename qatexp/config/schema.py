@@ -337,7 +337,11 @@ class ExportConfig:
 
 @dataclass(slots=True)
 class MeasureConfig:
-    """How exported files are timed. The first batch size and thread count make the table."""
+    """How exported files are timed. The first batch size and thread count make the table.
+
+    `certificate_images` is the number of test images on which every step from the trained model to
+    the file is compared, code for code; fewer where activations are large, 0 for none.
+    """
 
     threads: Any = 1
     batch_sizes: list[int] = field(
@@ -346,6 +350,7 @@ class MeasureConfig:
     warmup: int = field(default=10, metadata=limited(AT_LEAST_ZERO))
     rounds: int = field(default=40, metadata=limited(AT_LEAST_ONE))
     min_round_ms: float = field(default=5.0, metadata=limited(AT_LEAST_ZERO))
+    certificate_images: int = field(default=256, metadata=limited(AT_LEAST_ZERO))
 
     @property
     def thread_counts(self) -> list[int]:

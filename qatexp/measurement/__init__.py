@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from qatexp.measurement.agreement import agreement, matched
 from qatexp.measurement.latency import Timing, time_in_turns
 from qatexp.measurement.parity import compare_logits
 
-__all__ = ["Timing", "compare_logits", "time_in_turns"]
+__all__ = ["Timing", "agreement", "compare_logits", "matched", "time_in_turns"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,43 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far two forms of one model compute the same."""
+
+    top1_agreement: float
+    """Share (0..1) of the images with the same predicted class."""
+    flipped: int
+    """Number of images whose predicted class differs."""
+    codes_differ_share: float | None
+    """Share (0..1) of all activation codes that differ; None where they could not be matched."""
+    max_output_steps: int | None
+    """Largest difference of the last quantized tensor, in steps of its grid."""
+    first_difference: str | None
+    """What computed the first tensor that differs; None where all are equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Every step from the trained model to the deployed file, compared on test images."""
+
+    images: int
+    weight_codes_moved: int
+    """Weights whose integer code folding batch norm changed."""
+    folding: Agreement
+    """The fake-quantized model before and after folding batch norm."""
+    folded_equals_converted: bool
+    """Whether folded model and integer weights give the same logits, bit for bit."""
+    unoptimized: Agreement
+    """The converted model and the file in its runtime, without graph optimization."""
+    optimized: Agreement
+    """The converted model and the file in its runtime, as it is deployed."""
+    reference_codes_share: float | None
+    """Share (0..1) of the file's output codes that the integer reference predicts exactly."""
+    reference_unmodelled: tuple[str, ...]
+    """Operators for which the reference does not vouch."""
+
+
+@dataclass(frozen=True, slots=True)
 class Parity:
     """The fake-quantized model against its deployed file, image by image."""
 
@@ -71,6 +109,8 @@ class Parity:
     flipped: int
     """Number of test images whose predicted class differs."""
     images: int
+    certificate: Certificate | None = None
+    """Where a difference comes from; None where `measure.certificate_images` is 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +184,17 @@ class Record:
                 if isinstance(value, int | float) and not isinstance(value, bool):
                     flat[f"{variant_name}/{item.name}"] = float(value)
         if self.parity is not None:
-            parity = dataclasses.asdict(self.parity)
-            flat |= {f"parity/{key}": float(value) for key, value in parity.items()}
+            flat |= dict(_numbers("parity", dataclasses.asdict(self.parity)))
         return flat
+
+
+def _numbers(name: str, content: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """Numbers and truth values of a tree, with `/` between the levels."""
+    for key, value in content.items():
+        if isinstance(value, dict):
+            yield from _numbers(f"{name}/{key}", value)
+        elif isinstance(value, int | float):
+            yield f"{name}/{key}", float(value)
 
 
 def from_dict(content: dict[str, Any]) -> Record:
@@ -162,7 +210,7 @@ def from_dict(content: dict[str, Any]) -> Record:
         )
     try:
         variants = {name: _variant(value) for name, value in content["variants"].items()}
-        parity = None if content["parity"] is None else Parity(**content["parity"])
+        parity = None if content["parity"] is None else _parity(content["parity"])
         target = None if content.get("target") is None else _target(content["target"])
         rest = {**content, "variants": variants, "parity": parity, "target": target}
         return Record(**{**rest, "warnings": tuple(content["warnings"])})
@@ -173,6 +221,16 @@ def from_dict(content: dict[str, Any]) -> Record:
 def _variant(content: dict[str, Any]) -> Variant:
     latencies = tuple(Latency(**point) for point in content["latencies"])
     return Variant(**{**content, "latencies": latencies})
+
+
+def _parity(content: dict[str, Any]) -> Parity:
+    certificate = content.get("certificate")
+    if certificate is None:
+        return Parity(**content)
+    steps = {key: Agreement(**certificate[key]) for key in ("folding", "unoptimized", "optimized")}
+    unmodelled = tuple(certificate["reference_unmodelled"])
+    rebuilt = Certificate(**{**certificate, **steps, "reference_unmodelled": unmodelled})
+    return Parity(**{**content, "certificate": rebuilt})
 
 
 def _target(content: dict[str, Any]) -> Target:

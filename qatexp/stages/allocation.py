@@ -68,7 +68,9 @@ class Choice:
         if self.auto.budget is Budget.size_bytes:
             return max(variants[name].size_bytes for name in ("ptq", "qat") if name in variants)
         planned = {
-            name: (bits.weight_bits, bits.activation_bits) for name, bits in plan.layers.items()
+            name: (bits.weight_bits, bits.activation_bits)
+            for name, bits in plan.layers.items()
+            if bits.weight_bits is not None and bits.activation_bits is not None
         }
         return self.costs.bops(planned)
 

@@ -138,7 +138,7 @@ def _layers(subject: Subject, budget: Budget) -> list[LayerCost]:
     found = []
     for site in sites:
         readers = [name for name, tensor in tensors.items() if tensor == tensors[site.name]]
-        bits = max(planned[name].activation_bits for name in readers)
+        bits = max(_known(planned[name].activation_bits) for name in readers)
         is_quantized = bool(inputs[site.name])
         free = is_quantized and not any(fixed[name][1] for name in readers)
         found.append(
@@ -147,13 +147,19 @@ def _layers(subject: Subject, budget: Budget) -> list[LayerCost]:
                 counts=[weight.numel() for _, weight in site.weights],
                 macs=site.macs,
                 tensor=tensors[site.name],
-                weight_bits=planned[site.name].weight_bits,
+                weight_bits=_known(planned[site.name].weight_bits),
                 activation_bits=bits if is_quantized else FLOAT_BITS,
                 weight_free=not fixed[site.name][0],
                 activation_free=free and budget is Budget.bops,
             )
         )
     return found
+
+
+def _known(bits: int | None) -> int:
+    """Float weights or activations and `qconfig.auto` exclude each other in the configuration."""
+    assert bits is not None
+    return bits
 
 
 def _other_bytes(subject: Subject, layers: list[LayerCost]) -> int:

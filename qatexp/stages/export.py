@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import fx, nn
@@ -26,7 +27,17 @@ def export_fp32(context: Context, name: str, model: nn.Module) -> Path:
         return _exported(context, name, model.cpu)
 
 
-def convert_and_export(context: Context, name: str, trained: fx.GraphModule) -> Path:
+@dataclass(frozen=True)
+class Deployment:
+    """A prepared model on its way to a file: every form that it takes."""
+
+    trained: fx.GraphModule
+    folded: fx.GraphModule
+    converted: fx.GraphModule
+    path: Path
+
+
+def convert_and_export(context: Context, name: str, trained: fx.GraphModule) -> Deployment:
     """Fold batch norm, convert to integers and export a prepared model (ptq or qat)."""
     with context.stage(f"convert_{name}"):
         # Rounding in float32 is exact on the CPU, so conversion happens there.
@@ -40,7 +51,8 @@ def convert_and_export(context: Context, name: str, trained: fx.GraphModule) -> 
     with context.stage(f"export_{name}", cacheable=True):
         for warning in onnxruntime.export_warnings(converted, context.config.export):
             context.warn(warning)
-        return _exported(context, name, lambda: converted)
+        path = _exported(context, name, lambda: converted)
+    return Deployment(trained, folded, converted, path)
 
 
 def _exported(context: Context, name: str, model: Callable[[], nn.Module]) -> Path:

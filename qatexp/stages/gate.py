@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch import fx
-
 from qatexp.quantization.prepare import PreparedModel
 from qatexp.records import Attempt, Target
 from qatexp.runtimes import onnxruntime
 from qatexp.stages.context import Context
-from qatexp.stages.export import convert_and_export
+from qatexp.stages.export import Deployment, convert_and_export
 from qatexp.stages.measure import Candidate
 from qatexp.stages.qat import qat
 from qatexp.training import evaluate
@@ -23,17 +21,16 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TrainedFile:
-    """A QAT model with its exported file; `oscillation` as in `qatexp.stages.qat.Trained`."""
+class Outcome:
+    """A QAT model with its file; `oscillation` as in `qatexp.stages.qat.Trained`."""
 
-    graph_module: fx.GraphModule
+    deployment: Deployment
     oscillation: dict[str, float]
-    path: Path
 
 
 def train_quantized(
     context: Context, prepared: PreparedModel, candidates: Mapping[str, Candidate]
-) -> tuple[TrainedFile | None, Target | None]:
+) -> tuple[Outcome | None, Target | None]:
     """Run QAT for `schedule.qat.epochs`; with `target.max_drop`, for as few epochs as reach it.
 
     With a target, the deployed PTQ file comes first; then QAT trains anew for each of
@@ -59,7 +56,7 @@ def _reach(
     prepared: PreparedModel,
     candidates: Mapping[str, Candidate],
     max_drop: float,
-) -> tuple[TrainedFile | None, Target]:
+) -> tuple[Outcome | None, Target]:
     split = _deciding_split(context)
     baseline = _top1(context, candidates["fp32"].path, split)
     trained = None
@@ -69,7 +66,9 @@ def _reach(
         if attempts[-1].drop <= max_drop:
             break
         trained = _train(context, prepared, candidates, epochs)
-        attempts.append(Attempt("qat", epochs, baseline - _top1(context, trained.path, split)))
+        attempts.append(
+            Attempt("qat", epochs, baseline - _top1(context, trained.deployment.path, split))
+        )
         _say(attempts[-1], max_drop, split)
     target = Target(max_drop, split, tuple(attempts))
     if not target.met:
@@ -96,13 +95,13 @@ def _train(
     prepared: PreparedModel,
     candidates: Mapping[str, Candidate],
     epochs: int,
-) -> TrainedFile:
+) -> Outcome:
     schedule = context.config.schedule
     planned = replace(schedule, qat=replace(schedule.qat, epochs=epochs))
     context.config = replace(context.config, schedule=planned)
     trained = qat(context, prepared, {name: item.model for name, item in candidates.items()})
-    path = convert_and_export(context, "qat", trained.graph_module)
-    return TrainedFile(trained.graph_module, trained.oscillation, path)
+    deployment = convert_and_export(context, "qat", trained.graph_module)
+    return Outcome(deployment, trained.oscillation)
 
 
 def _top1(context: Context, path: Path, split: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -13,9 +13,12 @@ from qatexp.measurement import Timing, compare_logits, time_in_turns
 from qatexp.quantization.inventory import ideal_bytes, parameter_count
 from qatexp.records import Latency, Parity, Variant
 from qatexp.runtimes import onnxruntime
+from qatexp.stages.certify import certify
 from qatexp.stages.context import Context
+from qatexp.stages.export import Deployment
 from qatexp.training import Scores, evaluate
 
+QUANTIZED = {"ptq", "qat"}
 TOP1_GAP = 0.1
 """Points between PyTorch and the deployed file from which a run warns."""
 
@@ -25,10 +28,19 @@ QAT_LOSS = 1.0
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trained model and the file that it was exported to."""
+    """A trained model and the file that it was exported to.
+
+    `deployment` holds the forms between the two, where the model is quantized.
+    """
 
     model: nn.Module
     path: Path
+    deployment: Deployment | None = None
+
+
+def quantized(deployment: Deployment) -> Candidate:
+    """The candidate of a prepared model that was converted and exported."""
+    return Candidate(deployment.trained, deployment.path, deployment)
 
 
 def measure(
@@ -46,15 +58,24 @@ def measure(
             name: _variant(context, item, *scores[name], latencies[name])
             for name, item in candidates.items()
         }
-        quantized = [name for name in ("qat", "ptq") if name in scores]
-        for name in quantized:
+        for name in sorted(QUANTIZED & scores.keys()):
             _warn_of_gap(context, name, *scores[name])
-        parity = None
-        if quantized:
-            trained, deployed = scores[quantized[0]]
-            parity = compare_logits(trained.logits, deployed.logits)
         _warn_of_loss(context, variants)
-    return variants, parity
+    return variants, _parity(context, candidates, scores)
+
+
+def _parity(
+    context: Context,
+    candidates: Mapping[str, Candidate],
+    scores: Mapping[str, tuple[Scores, Scores]],
+) -> Parity | None:
+    name = next((name for name in ("qat", "ptq") if name in candidates), None)
+    deployment = None if name is None else candidates[name].deployment
+    if name is None or deployment is None:
+        return None
+    trained, deployed = scores[name]
+    parity = compare_logits(trained.logits, deployed.logits)
+    return replace(parity, certificate=certify(context, deployment))
 
 
 def _accuracy(context: Context, item: Candidate) -> tuple[Scores, Scores]:

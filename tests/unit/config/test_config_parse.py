@@ -614,6 +614,13 @@ print(sorted({"torch", "torchvision", "mlflow", "numpy", "matplotlib"} & set(sys
             id="falling epochs",
         ),
         pytest.param(
+            ["qconfig.weight.bits=null", "qconfig.auto={budget: size_bytes, target_bits: 4}"],
+            "qconfig.weight.bits=null and qconfig.auto.budget=size_bytes exclude each other: bits "
+            "are chosen for weights and activations that are quantized; set qconfig.weight.bits "
+            "to 2..8.",
+            id="bits chosen for weights in float",
+        ),
+        pytest.param(
             [
                 "target.max_drop=1",
                 "schedule.control=true",
