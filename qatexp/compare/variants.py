@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from qatexp.compare.grid import Column, Grid
-from qatexp.figures.units import counted, factor, milliseconds, percent, share, size_unit
-from qatexp.records import Latency, Parity, Record, Variant
+from qatexp.figures.units import (
+    MISSING,
+    counted,
+    factor,
+    milliseconds,
+    percent,
+    share,
+    size_unit,
+)
+from qatexp.records import Certificate, Latency, Parity, Record, Target, Variant
 
 ORDER = ("fp32", "control", "ptq", "qat")
 
@@ -48,9 +56,13 @@ def variants_grid(record: Record) -> Grid:
 def variants_notes(record: Record) -> list[str]:
     """Lines below the table: parity, operators, further latencies, and the machine."""
     variants = variants_in_order(record)
-    parity = [] if record.parity is None else [_parity_note(record.parity, variants)]
+    notes = [] if record.target is None else [_target_note(record.target)]
+    if record.parity is not None:
+        notes.append(_parity_note(record.parity, variants))
+        certificate = record.parity.certificate
+        notes += [] if certificate is None else [_certificate_note(certificate)]
     further = _further_latencies(variants)
-    return [*parity, *_operator_notes(variants), *further, *machine_note([record])]
+    return [*notes, *_operator_notes(variants), *further, *machine_note([record])]
 
 
 def machine_note(records: Sequence[Record]) -> list[str]:
@@ -84,6 +96,43 @@ def _parity_note(parity: Parity, variants: Mapping[str, Variant]) -> str:
         f"parity: {name} in PyTorch and its deployed file agree on "
         f"{share(parity.top1_agreement)} % of {parity.images:,} images "
         f"({parity.flipped:,} flipped); largest logit difference {parity.max_abs_diff:.3g}"
+    )
+
+
+def _certificate_note(certificate: Certificate) -> str:
+    """Every step from the trained model to the file, in one line."""
+    steps = {
+        "folding": certificate.folding,
+        "the file as written": certificate.unoptimized,
+        "the file as optimized": certificate.optimized,
+    }
+    differ = ", ".join(
+        f"{_percent(step.codes_differ_share)} ({name})" for name, step in steps.items()
+    )
+    same = "equals" if certificate.folded_equals_converted else "DIFFERS FROM"
+    predicted = _percent(certificate.reference_codes_share)
+    unmodelled = ", ".join(certificate.reference_unmodelled)
+    beyond = f" (not modelled: {unmodelled})" if unmodelled else ""
+    return (
+        f"certificate on {certificate.images:,} images: folding moved "
+        f"{certificate.weight_codes_moved:,} weight codes; folded {same} converted bit for bit; "
+        f"activation codes that differ: {differ}; the integer reference predicts {predicted} of "
+        f"the file's output codes{beyond}"
+    )
+
+
+def _percent(part: float | None) -> str:
+    return MISSING if part is None else f"{100 * part:.3g} %"
+
+
+def _target_note(target: Target) -> str:
+    """Which file reached the target, or that none did."""
+    last = target.attempts[-1]
+    trained = f" after {counted(last.epochs, 'epoch')}" if last.epochs > 0 else ""
+    verdict = "reached" if target.met else "NOT reached"
+    return (
+        f"target: {verdict} by {last.variant}{trained}, which loses {last.drop:.2f} points "
+        f"({target.split}) of the {target.max_drop:g} allowed; {len(target.attempts)} tried"
     )
 
 

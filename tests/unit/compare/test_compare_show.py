@@ -1,6 +1,7 @@
 """Tables as users see them."""
 
 import io
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,8 @@ from rich.console import Console
 
 from qatexp.compare import collect, print_comparison, trials_table, variants_table
 from qatexp.compare.grid import Column, Grid, to_markdown
-from qatexp.records import Latency
+from qatexp.compare.variants import variants_notes
+from qatexp.records import Agreement, Attempt, Certificate, Latency, Parity, Target, from_dict
 
 
 def lines_of(shown, width=100):
@@ -205,4 +207,36 @@ def test_markdown_keeps_characters_of_settings_from_breaking_the_table():
     grid = Grid((Column("a|b", is_number=False), Column("x\ny")), (("_lr_scale_*", "1"), ("", "2")))
     assert to_markdown(grid) == (
         "| a\\|b | x y |\n| --- | ---: |\n| \\_lr_scale\\_\\* | 1 |\n|  | 2 |"
+    )
+
+
+def test_a_run_tells_how_its_target_was_reached_and_what_its_certificate_says(make_record):
+    steps = {
+        "folding": Agreement(1.0, 0, 0.0005, 1, "stem"),
+        "unoptimized": Agreement(1.0, 0, 0.0, 0, None),
+        "optimized": Agreement(0.9, 2, None, None, None),
+    }
+    certificate = Certificate(
+        images=20,
+        weight_codes_moved=0,
+        folded_equals_converted=True,
+        reference_codes_share=0.999,
+        reference_unmodelled=("Softmax",),
+        **steps,
+    )
+    parity = Parity(0.9972, 0.03125, 28, 10_000, certificate)
+    attempts = (Attempt("ptq", 0, 3.0), Attempt("qat", 2, 0.25))
+    record = make_record(parity=parity, target=Target(0.5, "val", attempts))
+    assert from_dict(json.loads(json.dumps(record.to_dict()))) == record
+    assert record.metrics()["parity/certificate/folding/codes_differ_share"] == 0.0005
+    target, _, said = variants_notes(record)[:3]
+    assert target == (
+        "target: reached by qat after 2 epochs, which loses 0.25 points (val) of the 0.5 allowed; "
+        "2 tried"
+    )
+    assert said == (
+        "certificate on 20 images: folding moved 0 weight codes; folded equals converted bit for "
+        "bit; activation codes that differ: 0.05 % (folding), 0 % (the file as written), "
+        "- (the file as optimized); the integer reference predicts 99.9 % of the file's output "
+        "codes (not modelled: Softmax)"
     )
