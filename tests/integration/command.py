@@ -22,14 +22,17 @@ class Outcome:
     out: str
     err: str
     home: Path
+    folder: Path | None = None
+    """The newest single run when the command had ended: several tests share a home."""
 
     def runs(self, kind: str = "single") -> list[Path]:
         """Run folders (or sweep folders) in the order in which they were made."""
         return sorted((self.home / "multirun" / kind).glob("*"))
 
     def record(self) -> Record:
-        """The record of the last single run."""
-        return load_record(self.runs()[-1])
+        """The record of the single run."""
+        assert self.folder is not None
+        return load_record(self.folder)
 
 
 def qatexp(home: Path, *arguments: str, timeout: float = 300, **environment: str) -> Outcome:
@@ -44,4 +47,6 @@ def qatexp(home: Path, *arguments: str, timeout: float = 300, **environment: str
         stdin=subprocess.DEVNULL,
         timeout=timeout,
     )
-    return Outcome(result.returncode, result.stdout, result.stderr, home)
+    runs = sorted((home / "multirun" / "single").glob("*"))
+    folder = runs[-1] if runs else None
+    return Outcome(result.returncode, result.stdout, result.stderr, home, folder)

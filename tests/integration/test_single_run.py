@@ -34,7 +34,7 @@ def test_the_command_succeeds_and_shows_the_table(first_run):
 
 
 def test_the_run_folder_holds_what_the_contract_says(first_run):
-    folder = first_run.runs()[0]
+    folder = first_run.folder
     assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", folder.name)
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
     assert {".hydra/config.yaml", ".hydra/overrides.yaml", "qatexp.log", "record.json"} <= names
@@ -42,7 +42,7 @@ def test_the_run_folder_holds_what_the_contract_says(first_run):
 
 
 def test_the_record_holds_what_the_contract_says(first_run):
-    content = json.loads((first_run.runs()[0] / "record.json").read_text())
+    content = json.loads((first_run.folder / "record.json").read_text())
     assert content["schema"] == 1
     assert content["status"] == "finished"
     assert {
@@ -88,7 +88,7 @@ def test_every_variant_is_in_mlflow(first_run, home):
 def test_the_same_command_gives_the_same_record_bit_for_bit(first_run, home):
     again = qatexp(home, *SHORT, "schedule.control=true", "name=first", "cache.enabled=false")
     assert again.code == 0, again.err
-    first, second = load_record(first_run.runs()[0]), again.record()
+    first, second = load_record(first_run.folder), again.record()
     assert not any(second.cached.values())
     assert comparable(first) == comparable(replace(second, params=first.params))
 
@@ -98,7 +98,7 @@ def test_cached_stages_give_the_same_record(first_run, home):
     assert again.code == 0, again.err
     second = again.record()
     assert all(second.cached[stage] for stage in ("fp32", "ptq", "qat", "export_qat"))
-    assert comparable(load_record(first_run.runs()[0])) == comparable(second)
+    assert comparable(load_record(first_run.folder)) == comparable(second)
 
 
 def test_epochs_of_cached_trainings_are_logged_too(first_run, home):
