@@ -18,7 +18,7 @@ from qatexp.figures import accuracy_by_variant, training_curves
 from qatexp.quantization.inventory import summary
 from qatexp.records import RECORD_FILE, Record
 from qatexp.stages.allocation import allocate_bits
-from qatexp.stages.context import Context
+from qatexp.stages.context import Context, open_context
 from qatexp.stages.data import data
 from qatexp.stages.environment import environment
 from qatexp.stages.export import convert_and_export, export_fp32
@@ -27,9 +27,7 @@ from qatexp.stages.gate import train_quantized
 from qatexp.stages.measure import Candidate, measure, quantized
 from qatexp.stages.ptq import ptq
 from qatexp.store.atomic import write_text
-from qatexp.store.stage_cache import StageCache
 from qatexp.tracking import RunLog
-from qatexp.training import EpochLog
 
 log = logging.getLogger(__name__)
 details_log = logging.getLogger("qatexp.details")
@@ -61,7 +59,7 @@ def run(config: ExperimentConfig, folder: Path, *, tracker: RunLog | None = None
     )
     write_record(record, folder)
     write_text(folder / CONFIG_FILE, json.dumps(plain_config(config), indent=2) + "\n")
-    context = _open_context(config, folder, tracker)
+    context = open_context(config, folder, tracker)
     try:
         record = _run_stages(context, record)
     except QatexpError as problem:
@@ -75,15 +73,6 @@ def run(config: ExperimentConfig, folder: Path, *, tracker: RunLog | None = None
         _conclude(_failed(context, record, problem), context, tracker)
         raise
     return _conclude(record, context, tracker)
-
-
-def _open_context(config: ExperimentConfig, folder: Path, tracker: RunLog | None) -> Context:
-    def on_epoch(stage: str, epoch: EpochLog) -> None:
-        if tracker is not None:
-            tracker.log_epoch(stage, epoch.epoch, epoch.metrics())
-
-    cache = StageCache(Path(config.cache.dir) if config.cache.enabled else None)
-    return Context(config, folder, cache, on_epoch)
 
 
 def _run_stages(context: Context, record: Record) -> Record:

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 from hydra._internal.utils import get_args_parser
 
-from qatexp.cli.compose import checked_points
+from qatexp.cli.compose import checked_request
 from qatexp.cli.resolvers import register_resolvers
 from qatexp.config.members import register_models
 from qatexp.config.schema import ExperimentConfig
@@ -16,6 +16,6 @@ def points() -> Callable[..., list[ExperimentConfig]]:
     register_models()
 
     def compose(*arguments: str) -> list[ExperimentConfig]:
-        return checked_points(get_args_parser().parse_args(list(arguments)))
+        return checked_request(get_args_parser().parse_args(list(arguments))).points
 
     return compose

@@ -69,12 +69,13 @@ def _analyze(config: ExperimentConfig, folder: Path, *, overrides: Sequence[str]
 
     from qatexp.compare.sensitivity import print_sensitivity, write_sensitivity
     from qatexp.figures import sensitivity_by_layer
+    from qatexp.stages.context import open_context
     from qatexp.tracking import sigterm_raises, ui_hint
 
     with ExitStack() as stack:
         stack.enter_context(sigterm_raises())
         tracker = _open_run(stack, config, folder, overrides)
-        context = _context(config, folder, tracker)
+        context = open_context(config, folder, tracker)
         rows = _measure(context)
         files = write_sensitivity(rows, folder)
         picture = folder / "figures" / "sensitivity.png"
@@ -101,19 +102,6 @@ def _open_run(
     name = f"{config.name} {KIND}"
     run = store.start_run(name=name, params=flat_params(config), tags=tags, kind=ANALYSIS_KIND)
     return stack.enter_context(run)
-
-
-def _context(config: ExperimentConfig, folder: Path, tracker: RunLog | None) -> Context:
-    from qatexp.stages.context import Context
-    from qatexp.store.stage_cache import StageCache
-    from qatexp.training import EpochLog
-
-    def on_epoch(stage: str, epoch: EpochLog) -> None:
-        if tracker is not None:
-            tracker.log_epoch(stage, epoch.epoch, epoch.metrics())
-
-    cache = StageCache(Path(config.cache.dir) if config.cache.enabled else None)
-    return Context(config, folder, cache, on_epoch)
 
 
 def _measure(context: Context) -> list[Sensitivity]:

@@ -92,13 +92,13 @@ def check_request(options: Namespace) -> ExperimentConfig:
     Raises:
         QatexpError: something cannot be done.
     """
-    from qatexp.cli.compose import checked_points, output_folder
+    from qatexp.cli.compose import checked_request
 
-    points = checked_points(options)
-    _check_output(*output_folder(options))
-    _check_tracking(points[0])
-    _check_gpus({point.device for point in points})
-    return points[0]
+    request = checked_request(options)
+    _check_output(request.folder_key, request.folder)
+    _check_tracking(request.points[0])
+    _check_gpus({point.device for point in request.points})
+    return request.points[0]
 
 
 def _check_output(key: str, folder: Path) -> None:

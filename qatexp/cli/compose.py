@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -29,7 +30,17 @@ VERSION_BASE = "1.3"
 """Hydra's behaviour that the configuration was written for; named here alone."""
 
 
-def checked_points(options: Namespace) -> list[ExperimentConfig]:
+@dataclass(frozen=True)
+class Request:
+    """What a command line asks for: one experiment, or the points of a sweep, and where it writes."""
+
+    points: list[ExperimentConfig]
+    folder_key: str
+    """The key that names the folder."""
+    folder: Path
+
+
+def checked_request(options: Namespace) -> Request:
     """Compose and parse every experiment of a command line: one, or each point of a sweep.
 
     Args:
@@ -39,25 +50,13 @@ def checked_points(options: Namespace) -> list[ExperimentConfig]:
         ConfigError: for the first point that is wrong; nothing has been started.
     """
     name, overrides = _request(options)
-    with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
-        if not options.multirun:
-            return [parse(_compose(name, overrides))]
-        return [parse(_compose(name, point)) for point in _points(name, overrides)]
-
-
-def output_folder(options: Namespace) -> tuple[str, Path]:
-    """Find out where the run or the sweep of a checked command line will write.
-
-    Returns:
-        The key that names the folder, and the folder.
-    """
-    name, overrides = _request(options)
     fixed = _fixed(overrides) if options.multirun else overrides
     with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
-        hydra = _compose(name, fixed, hydra=True).hydra
-    if options.multirun:
-        return "hydra.sweep.dir", Path(hydra.sweep.dir)
-    return "hydra.run.dir", Path(hydra.run.dir)
+        base = _compose(name, fixed, hydra=True)
+        if not options.multirun:
+            return Request([parse(base)], "hydra.run.dir", Path(base.hydra.run.dir))
+        points = [parse(_compose(name, point)) for point in _points(base, fixed, overrides)]
+    return Request(points, "hydra.sweep.dir", Path(base.hydra.sweep.dir))
 
 
 def _request(options: Namespace) -> tuple[str, list[str]]:
@@ -72,10 +71,8 @@ def _request(options: Namespace) -> tuple[str, list[str]]:
     return options.config_name or CONFIG_NAME, overrides
 
 
-def _points(name: str, overrides: list[str]) -> list[list[str]]:
+def _points(base: DictConfig, fixed: list[str], overrides: list[str]) -> list[list[str]]:
     """The overrides of every point of a sweep, from the command line and `hydra.sweeper.params`."""
-    fixed = _fixed(overrides)
-    base = _compose(name, fixed, hydra=True)
     if not str(base.hydra.sweeper._target_).endswith(GRID_SWEEPER):
         return [fixed]
     return sweep_points(overrides, dict(base.hydra.sweeper.params or {}))

@@ -20,7 +20,7 @@ from torchao.quantization.pt2e.quantizer import (
 )
 
 from qatexp.config.schema import QConfig, QuantizerName
-from qatexp.quantization.backends import PROFILES
+from qatexp.quantization.backends import activation_grid
 from qatexp.quantization.fake_quantize import (
     AbsMaxWeight,
     DorefaActivation,
@@ -77,7 +77,6 @@ class IntegerQuantizer(Quantizer):  # type: ignore[misc]
     def __init__(self, qconfig: QConfig) -> None:
         super().__init__()
         self.qconfig = qconfig
-        self.profile = PROFILES[qconfig.backend]
         self.plan = Plan()
 
     def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
@@ -169,12 +168,7 @@ class IntegerQuantizer(Quantizer):  # type: ignore[misc]
         bits = max(demands, default=UNDEMANDED_BITS)
         if len(demands) > 1:
             self._warn_mixed(node, demands, bits)
-        symmetric = self.qconfig.activation.symmetric
-        return self.profile.activation(
-            bits,
-            symmetric=self.profile.symmetric if symmetric is None else symmetric,
-            non_negative=is_non_negative(node),
-        )
+        return activation_grid(self.qconfig, bits, non_negative=is_non_negative(node))
 
     def _warn_mixed(self, node: fx.Node, demands: dict[int, str], bits: int) -> None:
         self._warn(

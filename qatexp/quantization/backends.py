@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from qatexp.config.schema import Backend
+from qatexp.config.schema import Backend, QConfig
 from qatexp.quantization.spec import ActivationSpec
 
 
@@ -54,3 +54,16 @@ PROFILES: dict[Backend, BackendProfile] = {
     Backend.qnnpack: _XNNPACK,
 }
 """Backends that this version prepares models for; the configuration refuses the others."""
+
+
+def activation_grid(qconfig: QConfig, bits: int, *, non_negative: bool) -> ActivationSpec:
+    """The grid of an activation of these bits, as `qconfig` or else its backend has it.
+
+    Args:
+        qconfig: the backend and the scheme.
+        bits: requested bits, 2..8.
+        non_negative: the tensor cannot be negative.
+    """
+    profile, symmetric = PROFILES[qconfig.backend], qconfig.activation.symmetric
+    symmetric = profile.symmetric if symmetric is None else symmetric
+    return profile.activation(bits, symmetric=symmetric, non_negative=non_negative)

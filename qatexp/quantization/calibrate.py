@@ -7,11 +7,10 @@ average), the second, only for methods that need it, a histogram between the two
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from qatexp.config.schema import CalibrationConfig, CalibrationMethod
 from qatexp.errors import QuantizationError
@@ -19,7 +18,12 @@ from qatexp.quantization.fake_quantize import (
     ActivationFakeQuantize,
     WeightFakeQuantize,
 )
-from qatexp.quantization.prepare import activation_quantizers, enable_, weight_quantizers
+from qatexp.quantization.prepare import (
+    activation_quantizers,
+    enable_,
+    watching_activations,
+    weight_quantizers,
+)
 
 BINS = 2048
 CANDIDATES = 64
@@ -118,31 +122,12 @@ def _watch(
     statistics: dict[str, _Statistics],
     observe_: Callable[[_Statistics, Tensor], None],
 ) -> None:
-    with _hooks(graph_module, statistics, observe_), torch.no_grad():
+    def see(name: str, _quantizer: ActivationFakeQuantize, output: Tensor) -> None:
+        observe_(statistics.setdefault(name, _Statistics()), output)
+
+    with watching_activations(graph_module, see), torch.no_grad():
         for images in batches():
             graph_module(images)
-
-
-@contextmanager
-def _hooks(
-    model: nn.Module,
-    statistics: dict[str, _Statistics],
-    observe_: Callable[[_Statistics, Tensor], None],
-) -> Iterator[None]:
-    def watch(name: str) -> Callable[..., None]:
-        return lambda _module, _inputs, output: observe_(
-            statistics.setdefault(name, _Statistics()), output
-        )
-
-    handles = [
-        quantizer.register_forward_hook(watch(name))
-        for name, quantizer in activation_quantizers(model)
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _choose(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +9,7 @@ from torch import Tensor, fx
 
 from qatexp.quantization.fake_quantize import ActivationFakeQuantize
 from qatexp.quantization.graph_ops import is_op, layer_name, module_of, source
-from qatexp.quantization.prepare import activation_quantizers, weight_quantizers
+from qatexp.quantization.prepare import watching_activations, weight_quantizers
 
 
 def fake_quantized_codes(
@@ -24,7 +22,12 @@ def fake_quantized_codes(
         logits (N, classes).
     """
     codes: dict[str, Tensor] = {}
-    with _recording(graph_module, codes), torch.no_grad():
+
+    def record(name: str, quantizer: ActivationFakeQuantize, output: Tensor) -> None:
+        steps = (output / quantizer.scale.detach()).round()
+        codes[name] = steps.to(torch.int32) + int(quantizer.zero_point)
+
+    with watching_activations(graph_module, record), torch.no_grad():
         logits = graph_module(images)
     return codes, logits
 
@@ -36,25 +39,6 @@ def quantized_layers(graph_module: fx.GraphModule) -> dict[str, str]:
         for node in graph_module.graph.nodes
         if isinstance(module_of(node), ActivationFakeQuantize)
     }
-
-
-@contextmanager
-def _recording(graph_module: fx.GraphModule, codes: dict[str, Tensor]) -> Iterator[None]:
-    def record(name: str, quantizer: ActivationFakeQuantize, output: Tensor) -> None:
-        steps = (output / quantizer.scale.detach()).round()
-        codes[name] = steps.to(torch.int32) + int(quantizer.zero_point)
-
-    handles = [
-        quantizer.register_forward_hook(
-            lambda module, _inputs, output, name=name: record(name, module, output)
-        )
-        for name, quantizer in activation_quantizers(graph_module)
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def converted_codes(

@@ -8,7 +8,7 @@ from typing import Any
 from torch import fx, nn
 
 from qatexp.quantization.annotate import Plan
-from qatexp.quantization.fake_quantize import WeightFakeQuantize
+from qatexp.quantization.grids import bits_of
 from qatexp.quantization.prepare import quantization_parameters, weight_quantizers
 
 
@@ -23,13 +23,8 @@ def ideal_bytes(model: nn.Module) -> int:
     bits = 32 * parameter_count(model)
     if isinstance(model, fx.GraphModule):
         for quantizer, weight in weight_quantizers(model):
-            bits -= (32 - _bits(quantizer)) * weight.numel()
+            bits -= (32 - bits_of(quantizer)) * weight.numel()
     return (bits + 7) // 8
-
-
-def _bits(quantizer: WeightFakeQuantize) -> int:
-    """Bits of the narrow symmetric range -quant_max..quant_max."""
-    return int(quantizer.quant_max).bit_length() + 1
 
 
 def summary(plan: Plan) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import Tensor, fx, nn
@@ -168,6 +169,26 @@ def activation_quantizers(model: nn.Module) -> Iterator[tuple[str, ActivationFak
     for name, module in model.named_modules():
         if isinstance(module, ActivationFakeQuantize):
             yield name, module
+
+
+@contextmanager
+def watching_activations(
+    model: nn.Module, see: Callable[[str, ActivationFakeQuantize, Tensor], None]
+) -> Iterator[None]:
+    """Show each output of an activation quantizer to `see`, with the quantizer and its name."""
+
+    def hook(name: str) -> Callable[..., None]:
+        return lambda quantizer, _inputs, output: see(name, quantizer, output)
+
+    handles = [
+        quantizer.register_forward_hook(hook(name))
+        for name, quantizer in activation_quantizers(model)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def weight_quantizer_calls(

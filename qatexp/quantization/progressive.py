@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import fx
 
+from qatexp.config.schema import QConfig
 from qatexp.quantization.fake_quantize import ActivationFakeQuantize, WeightFakeQuantize
+from qatexp.quantization.grids import bits_of, set_activation_grid_, set_weight_grid_
 from qatexp.quantization.prepare import activation_quantizers, weight_quantizers
 
 
@@ -32,6 +33,7 @@ class ProgressiveBits:
         graph_module: prepared and calibrated at its final bits.
         bits: wider bits in falling order; a quantizer that ends wider than one of them keeps its
             own.
+        qconfig: what the model was prepared with.
         share: share (0..1) of the training that `bits` divide equally among them.
         calibrate_: finds all ranges anew and leaves the model in the mode that it was in.
     """
@@ -41,6 +43,7 @@ class ProgressiveBits:
         graph_module: fx.GraphModule,
         bits: Sequence[int],
         *,
+        qconfig: QConfig,
         share: float,
         calibrate_: Callable[[], None],
     ) -> None:
@@ -49,6 +52,7 @@ class ProgressiveBits:
         quantizers += [quantizer for quantizer, _ in weight_quantizers(graph_module)]
         self._targets = [_Target(item, bits_of(item)) for item in quantizers]
         self._bits, self._share, self._calibrate_ = tuple(bits), share, calibrate_
+        self._qconfig = qconfig
         self._present: int | None = None
 
     def advance_(self, share: float) -> None:
@@ -56,12 +60,18 @@ class ProgressiveBits:
         least = self._least_bits(share)
         if least == self._present:
             return
-        started, self._present = self._present is not None, least
+        self._present = least
         changed = [item for item in self._targets if _changes(item, least)]
         for item in changed:
-            set_bits_(item.quantizer, max(item.bits, least))
-        if changed and (started or least > 0):
+            self._set_bits_(item.quantizer, max(item.bits, least))
+        if changed:
             self._calibrate_()
+
+    def _set_bits_(self, quantizer: ActivationFakeQuantize | WeightFakeQuantize, bits: int) -> None:
+        if isinstance(quantizer, WeightFakeQuantize):
+            set_weight_grid_(quantizer, bits)
+        else:
+            set_activation_grid_(quantizer, bits, self._qconfig)
 
     def _least_bits(self, share: float) -> int:
         """Bits that no quantizer falls below now; 0 once all have their own."""
@@ -72,22 +82,3 @@ class ProgressiveBits:
 
 def _changes(item: _Target, least: int) -> bool:
     return bits_of(item.quantizer) != max(item.bits, least)
-
-
-def bits_of(quantizer: ActivationFakeQuantize | WeightFakeQuantize) -> int:
-    """Bits of a quantizer's range; the narrow range -7..7 of a weight has 4."""
-    return int(quantizer.quant_max - quantizer.quant_min).bit_length()
-
-
-def set_bits_(quantizer: ActivationFakeQuantize | WeightFakeQuantize, bits: int) -> None:
-    """Give a quantizer the range of other bits, in the same scheme; its scale has to follow."""
-    if isinstance(quantizer, WeightFakeQuantize):
-        quantizer.quant_max = 2 ** (bits - 1) - 1
-        quantizer.quant_min = -quantizer.quant_max
-        return
-    at_low_end = quantizer.fixed_zero_point == quantizer.quant_min
-    low = 0 if quantizer.dtype == torch.uint8 else -(2 ** (bits - 1))
-    quantizer.quant_min, quantizer.quant_max = low, low + 2**bits - 1
-    if quantizer.fixed_zero_point is not None:
-        quantizer.fixed_zero_point = low if at_low_end else low + 2 ** (bits - 1)
-        quantizer.zero_point.fill_(quantizer.fixed_zero_point)

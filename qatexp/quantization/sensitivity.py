@@ -18,12 +18,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from qatexp.config.schema import CalibrationMethod, QConfig
-from qatexp.quantization.backends import PROFILES
 from qatexp.quantization.calibrate import weight_scale
 from qatexp.quantization.fake_quantize import ActivationFakeQuantize, WeightFakeQuantize
+from qatexp.quantization.grids import set_activation_grid_, set_weight_grid_
 from qatexp.quantization.prepare import activation_quantizers, enable_
 from qatexp.quantization.sites import Site, shared_inputs
-from qatexp.quantization.spec import WeightSpec
 from qatexp.records.sensitivity import Damage, Sensitivity
 
 MOST_DB = 150.0
@@ -106,8 +105,7 @@ def activation_sensitivities(
 def set_weight_bits_(site: Site, bits: int, method: CalibrationMethod) -> None:
     """Give a layer's weights the narrow grid of these bits, and the scales that suit it."""
     for quantizer, weight in site.weights:
-        largest = WeightSpec(bits, quantizer.per_channel).quant_max
-        quantizer.quant_min, quantizer.quant_max = -largest, largest
+        set_weight_grid_(quantizer, bits)
         quantizer.set_scale_(weight_scale(quantizer, weight, method))
 
 
@@ -115,15 +113,7 @@ def set_activation_bits_(
     name: str, quantizer: ActivationFakeQuantize, bits: int, *, choose: Choose, qconfig: QConfig
 ) -> None:
     """Give an activation quantizer the backend's grid of these bits, and the range that suits."""
-    profile, symmetric = PROFILES[qconfig.backend], qconfig.activation.symmetric
-    spec = profile.activation(
-        bits,
-        symmetric=profile.symmetric if symmetric is None else symmetric,
-        non_negative=quantizer.fixed_zero_point == quantizer.quant_min,
-    )
-    quantizer.quant_min, quantizer.quant_max = spec.quant_min, spec.quant_max
-    quantizer.fixed_zero_point = spec.zero_point
-    quantizer.zero_point.fill_(spec.zero_point or 0)
+    set_activation_grid_(quantizer, bits, qconfig)
     quantizer.set_range_(*choose(name, quantizer))
 
 

@@ -120,7 +120,7 @@ def costs(subject: Subject) -> Costs:
         "qconfig": {key: value for key, value in plain["qconfig"].items() if key != "auto"},
         "export": plain["export"],
     }
-    with subject.context.stage("budget"):
+    with subject.context.stage("budget", cacheable=True):
         folder = subject.context.entry("budget", parts, make)
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
     return Costs([LayerCost(**layer) for layer in content["layers"]], content["other_bytes"])

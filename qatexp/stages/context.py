@@ -19,6 +19,7 @@ from qatexp.config.fingerprint import fingerprint
 from qatexp.config.schema import ExperimentConfig
 from qatexp.data import ImageData
 from qatexp.store.stage_cache import StageCache
+from qatexp.tracking import RunLog
 from qatexp.training import EpochLog, seed_everything, stage_seed
 
 log = logging.getLogger(__name__)
@@ -97,6 +98,17 @@ class Context:
         """Tell the user, and the record, what was weakened."""
         log.warning(message)
         self.warnings.append(message)
+
+
+def open_context(config: ExperimentConfig, folder: Path, tracker: RunLog | None) -> Context:
+    """Start a run in its folder, with the configured cache; `tracker` takes its epochs."""
+
+    def on_epoch(stage: str, epoch: EpochLog) -> None:
+        if tracker is not None:
+            tracker.log_epoch(stage, epoch.epoch, epoch.metrics())
+
+    cache = StageCache(Path(config.cache.dir) if config.cache.enabled else None)
+    return Context(config, folder, cache, on_epoch)
 
 
 def save_weights(module: nn.Module, folder: Path) -> None:

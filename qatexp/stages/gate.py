@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qatexp.quantization.prepare import PreparedModel
 from qatexp.records import Attempt, Target
-from qatexp.runtimes import onnxruntime
 from qatexp.stages.context import Context
 from qatexp.stages.export import Deployment, convert_and_export
-from qatexp.stages.measure import Candidate
+from qatexp.stages.measure import Candidate, deployed_scores
 from qatexp.stages.qat import qat
-from qatexp.training import evaluate
 
 log = logging.getLogger(__name__)
 
@@ -58,17 +55,19 @@ def _reach(
     max_drop: float,
 ) -> tuple[Outcome | None, Target]:
     split = _deciding_split(context)
-    baseline = _top1(context, candidates["fp32"].path, split)
+    baseline = deployed_scores(context, candidates["fp32"].path, split).top1
+
+    def drop(path: Path) -> float:
+        return baseline - deployed_scores(context, path, split).top1
+
     trained = None
-    attempts = [Attempt("ptq", 0, baseline - _top1(context, candidates["ptq"].path, split))]
+    attempts = [Attempt("ptq", 0, drop(candidates["ptq"].path))]
     _say(attempts[-1], max_drop, split)
     for epochs in context.config.target.epochs:
         if attempts[-1].drop <= max_drop:
             break
         trained = _train(context, prepared, candidates, epochs)
-        attempts.append(
-            Attempt("qat", epochs, baseline - _top1(context, trained.deployment.path, split))
-        )
+        attempts.append(Attempt("qat", epochs, drop(trained.deployment.path)))
         _say(attempts[-1], max_drop, split)
     target = Target(max_drop, split, tuple(attempts))
     if not target.met:
@@ -102,11 +101,6 @@ def _train(
     trained = qat(context, prepared, {name: item.model for name, item in candidates.items()})
     deployment = convert_and_export(context, "qat", trained.graph_module)
     return Outcome(deployment, trained.oscillation)
-
-
-def _top1(context: Context, path: Path, split: str) -> float:
-    predict = onnxruntime.load(path, threads=os.cpu_count() or 1)
-    return evaluate(predict, context.data.eval_batches(split)).top1
 
 
 def _say(attempt: Attempt, max_drop: float, split: str) -> None:

@@ -81,8 +81,13 @@ def _parity(
 def _accuracy(context: Context, item: Candidate) -> tuple[Scores, Scores]:
     item.model.to(context.device)
     trained = evaluate(item.model, context.data.eval_batches("test"))
-    predict = onnxruntime.load(item.path, threads=os.cpu_count() or 1)
-    return trained, evaluate(predict, context.data.eval_batches("test"))
+    return trained, deployed_scores(context, item.path, "test")
+
+
+def deployed_scores(context: Context, path: Path, split: str) -> Scores:
+    """Evaluate an exported file in its runtime on a split, on all cores."""
+    predict = onnxruntime.load(path, threads=os.cpu_count() or 1)
+    return evaluate(predict, context.data.eval_batches(split))
 
 
 def _warn_of_gap(context: Context, name: str, trained: Scores, deployed: Scores) -> None:

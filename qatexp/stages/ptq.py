@@ -9,9 +9,9 @@ from torch import nn
 
 from qatexp.config.parse import plain_config
 from qatexp.quantization.prepare import PreparedModel, prepare
+from qatexp.stages.calibration import calibrate_on_
 from qatexp.stages.code import code_of
 from qatexp.stages.context import Context, load_weights_, save_weights
-from qatexp.stages.recipe import calibrate_on_
 
 
 def ptq(context: Context, baseline: nn.Module) -> PreparedModel:
@@ -26,7 +26,7 @@ def ptq(context: Context, baseline: nn.Module) -> PreparedModel:
         baseline.to(context.device)
         graph_module = prepared.graph_module.to(context.device)
         parts = {
-            "code": code_of("quantization", "stages.ptq"),
+            "code": code_of("quantization", "stages.ptq", "stages.calibration"),
             "from": context.fingerprints["fp32"],
             "data": data.fingerprint,
             "batch_size": config.dataset.batch_size,

@@ -9,7 +9,6 @@ from torch import Tensor, fx
 
 from qatexp.config.schema import ExperimentConfig
 from qatexp.data import ImageData
-from qatexp.quantization.calibrate import calibrate_
 from qatexp.quantization.oscillation import OscillationWatch
 from qatexp.quantization.prepare import (
     freeze_batch_norm_,
@@ -18,18 +17,8 @@ from qatexp.quantization.prepare import (
 )
 from qatexp.quantization.progressive import ProgressiveBits
 from qatexp.quantization.reestimate import reestimate_batch_norm_
+from qatexp.stages.calibration import calibrate_on_
 from qatexp.training import Distillation, Steering, stage_seed
-
-CALIBRATION = "calibration"
-"""Name under which the draw of calibration images is seeded."""
-
-
-def calibrate_on_(graph_module: fx.GraphModule, config: ExperimentConfig, data: ImageData) -> None:
-    """Find all ranges of a prepared model on the run's calibration images; it ends in eval mode."""
-    calibration, seed = config.qconfig.calibration, stage_seed(config.seed, CALIBRATION)
-    calibrate_(
-        graph_module, lambda: data.calibration_batches(calibration.batches, seed=seed), calibration
-    )
 
 
 class QatRecipe(Steering):
@@ -62,7 +51,11 @@ class QatRecipe(Steering):
         self._watch = OscillationWatch(graph_module, steps_per_epoch=steps_per_epoch)
         progressive = self.schedule.progressive
         self._progressive = ProgressiveBits(
-            graph_module, progressive.bits, share=progressive.share, calibrate_=self._calibrate_
+            graph_module,
+            progressive.bits,
+            qconfig=config.qconfig,
+            share=progressive.share,
+            calibrate_=self._calibrate_,
         )
         self._frozen: set[str] = set()
 

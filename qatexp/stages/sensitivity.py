@@ -26,9 +26,9 @@ from qatexp.quantization.sensitivity import (
 )
 from qatexp.quantization.sites import Site, find_sites
 from qatexp.records.sensitivity import Damage, Sensitivity
+from qatexp.stages.calibration import calibration_images
 from qatexp.stages.code import code_of
 from qatexp.stages.context import Context
-from qatexp.training import stage_seed
 
 Tensors = Literal["weight", "activation"]
 FILE = "sensitivity.json"
@@ -75,13 +75,8 @@ class Subject:
     @cached_property
     def choose(self) -> Choose:
         """Activation ranges from one calibration pass, for any bits."""
-        data, calibration = self.context.data, self.qconfig.calibration
-        seed = stage_seed(self.context.config.seed, "calibration")
-        return observe(
-            self.prepared.graph_module,
-            lambda: data.calibration_batches(calibration.batches, seed=seed),
-            calibration,
-        )
+        images = calibration_images(self.context.config, self.context.data)
+        return observe(self.prepared.graph_module, images, self.qconfig.calibration)
 
     def parts(self) -> dict[str, Any]:
         """What all figures depend on; the configured bits are not among it."""
@@ -89,7 +84,7 @@ class Subject:
         qconfig = plain_config(config)["qconfig"]
         names = ("backend", "quantizer", "calibration")
         return {
-            "code": code_of("quantization", "stages.sensitivity"),
+            "code": code_of("quantization", "stages.sensitivity", "stages.calibration"),
             "from": self.context.fingerprints["fp32"],
             "data": self.context.data.fingerprint,
             "batch_sizes": [config.dataset.batch_size, config.dataset.eval_batch_size],
@@ -119,7 +114,7 @@ def sensitivities(subject: Subject, tensors: Tensors) -> list[Sensitivity]:
         rows = [asdict(row) for row in measure(subject)]
         (folder / FILE).write_text(json.dumps(rows, indent=1), encoding="utf-8")
 
-    with context.stage(name):
+    with context.stage(name, cacheable=True):
         folder = context.entry(name, {**subject.parts(), "choices": choices}, make)
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
     return [Sensitivity(**{**row, "damage": Damage(**row["damage"])}) for row in content]

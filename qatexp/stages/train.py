@@ -46,7 +46,7 @@ from qatexp.training.plan import TrainPlan, plan_of
 DATA_FOLDER = "decoded"
 """Below `cache.dir`: images of folders, decoded once."""
 State = dict[str, Tensor]
-CODE = ("training", "data", "stages.train")
+CODE = ("training", "data", "stages.train", "stages.recipe", "stages.calibration")
 """Parts of qatexp that decide the result of every training."""
 
 

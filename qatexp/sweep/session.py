@@ -13,7 +13,7 @@ from qatexp.compare import Sweep, collect, print_comparison, write_comparison
 from qatexp.compare.write import MARKDOWN_FILE
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import QatexpError, StoreError
-from qatexp.records import Record, Variant
+from qatexp.figures.trials import deployable
 from qatexp.tracking import Store, open_store, ui_hint
 
 log = logging.getLogger(__name__)
@@ -70,9 +70,8 @@ class SweepSession:
             "failed": float(len(sweep.others)),
             "seconds": time.monotonic() - self.started,
         }
-        best = [
-            variant.deployed_top1 for _, record in sweep.finished if (variant := _ships(record))
-        ]
+        shipped = (deployable(record) for _, record in sweep.finished)
+        best = [variant.deployed_top1 for variant in shipped if variant is not None]
         if best:
             metrics["best_deployed_top1"] = max(best)
         self.store.finish_sweep(
@@ -82,11 +81,6 @@ class SweepSession:
             note=(self.folder / MARKDOWN_FILE).read_text(encoding="utf-8"),
             artifacts=files,
         )
-
-
-def _ships(record: Record) -> Variant | None:
-    """What a trial is there to deploy: its qat variant, or ptq where it has none."""
-    return record.variants.get("qat", record.variants.get("ptq"))
 
 
 def open_sweep(config: ExperimentConfig, folder: Path) -> SweepSession:

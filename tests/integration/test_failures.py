@@ -11,7 +11,7 @@ from command import qatexp
 from hydra._internal.utils import get_args_parser
 from PIL import Image
 
-from qatexp.cli.compose import checked_points
+from qatexp.cli.compose import checked_request
 from qatexp.cli.resolvers import register_resolvers
 from qatexp.config.members import register_models
 from qatexp.pipeline import run
@@ -52,7 +52,7 @@ def failed(tmp_path, *overrides):
     register_resolvers()
     register_models()
     options = get_args_parser().parse_args(["debug=fast", "cache.enabled=false", *overrides])
-    (config,) = checked_points(options)
+    (config,) = checked_request(options).points
     folder = tmp_path / "run"
     folder.mkdir()
     record = run(config, folder)

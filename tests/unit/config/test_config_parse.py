@@ -555,10 +555,10 @@ import qatexp.config
 for module in pkgutil.iter_modules(qatexp.config.__path__):
     importlib.import_module(f"qatexp.config.{module.name}")
 from hydra._internal.utils import get_args_parser
-from qatexp.cli.compose import checked_points
+from qatexp.cli.compose import checked_request
 from qatexp.cli.resolvers import register_resolvers
 register_resolvers()
-checked_points(get_args_parser().parse_args(["qconfig.bits=4"]))
+checked_request(get_args_parser().parse_args(["qconfig.bits=4"]))
 print(sorted({"torch", "torchvision", "mlflow", "numpy", "matplotlib"} & set(sys.modules)))
 """
     done = subprocess.run(

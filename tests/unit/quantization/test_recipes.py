@@ -14,9 +14,10 @@ from qatexp.config.schema import (
 )
 from qatexp.quantization.batch_norm import BatchNorm
 from qatexp.quantization.calibrate import calibrate_
+from qatexp.quantization.grids import bits_of
 from qatexp.quantization.oscillation import OscillationWatch
 from qatexp.quantization.prepare import activation_quantizers, prepare, weight_quantizers
-from qatexp.quantization.progressive import ProgressiveBits, bits_of
+from qatexp.quantization.progressive import ProgressiveBits
 from qatexp.quantization.reestimate import reestimate_batch_norm_
 
 
@@ -40,7 +41,7 @@ def progressive(graph_module, images, bits, share=0.5):
         calibrate_(graph_module, lambda: iter([images]), CalibrationConfig())
         graph_module.train()
 
-    return ProgressiveBits(graph_module, bits, share=share, calibrate_=calibrate)
+    return ProgressiveBits(graph_module, bits, qconfig=QConfig(), share=share, calibrate_=calibrate)
 
 
 def test_bits_fall_step_by_step_to_the_ones_asked_for(graph, images):
@@ -70,7 +71,7 @@ def test_without_wider_bits_nothing_is_touched(graph, images):
     def never():
         raise AssertionError("ranges must stay as they are")
 
-    schedule = ProgressiveBits(graph, [], share=0.5, calibrate_=never)
+    schedule = ProgressiveBits(graph, [], qconfig=QConfig(), share=0.5, calibrate_=never)
     for share in (0.0, 0.6):
         schedule.advance_(share)
     for name, value in graph.state_dict().items():
