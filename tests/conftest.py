@@ -1,4 +1,9 @@
+import os
 from collections.abc import Callable
+
+# Before torch is imported: workers share the cores, and threads that wait for one another on
+# them are many times slower than none.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hydra._internal.utils import get_args_parser

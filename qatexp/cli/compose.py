@@ -32,7 +32,7 @@ VERSION_BASE = "1.3"
 
 @dataclass(frozen=True)
 class Request:
-    """What a command line asks for: one experiment, or the points of a sweep, and where it writes."""
+    """What a command line asks for: the points of a sweep, or one, and where it writes."""
 
     points: list[ExperimentConfig]
     folder_key: str

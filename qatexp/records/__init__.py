@@ -59,6 +59,9 @@ class Variant:
     """Operators that ran in floating point, by type."""
     file: str = ""
     """The exported file, relative to the run's folder."""
+    session_options: dict[str, str] = field(default_factory=dict)
+    """Entries of the runtime's configuration without which this processor does not compute what
+    the file says; all figures were taken with them."""
 
 
 @dataclass(frozen=True, slots=True)

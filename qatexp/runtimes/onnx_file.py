@@ -22,6 +22,7 @@ from qatexp.config.schema import ExportConfig
 from qatexp.errors import ExportError
 from qatexp.runtimes.codes import name_codes_
 from qatexp.runtimes.packing import choose_opset, pack_
+from qatexp.runtimes.zero_points import separate_zero_points_
 from qatexp.store.atomic import atomic_path
 
 INPUT, OUTPUT = "images", "logits"
@@ -176,6 +177,7 @@ def write_onnx(model: nn.Module, example: Tensor, path: Path, config: ExportConf
         assert program is not None
         _strip_(program.model)
         pack_(program.model, config.pack, opset=opset)
+        separate_zero_points_(program.model)
         proto = ir.to_proto(program.model)
         del proto.graph.value_info[:]
         onnx.checker.check_model(proto, full_check=True)

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from qatexp.config.schema import ExportConfig
 from qatexp.runtimes.onnx_file import INPUT, write_onnx
 from qatexp.runtimes.packing import packing_warnings
-from qatexp.runtimes.sessions import PLUMBING, open_session, run_session
+from qatexp.runtimes.saturation import PRECISE_OPTION
+from qatexp.runtimes.sessions import PLUMBING, needs_precision, open_session, run_session
 from qatexp.runtimes.tensors import quantized_tensors
 
 SUFFIX = ".onnx"
@@ -32,6 +33,7 @@ __all__ = [
     "export_warnings",
     "load",
     "quantized_tensors",
+    "session_options",
     "stored_bytes",
 ]
 
@@ -113,6 +115,14 @@ def describe(path: Path, example: Tensor) -> Description:
             (ops_int if integer else ops_float)[kind] += 1
     share = macs_int / macs_all if macs_all else 0.0
     return Description(share, dict(sorted(ops_int.items())), dict(sorted(ops_float.items())))
+
+
+def session_options(path: Path) -> dict[str, str]:
+    """Entries of a session's configuration without which this processor computes something else.
+
+    Every session of this module sets them; whoever deploys the file to such a processor has to.
+    """
+    return dict([PRECISE_OPTION]) if needs_precision(path) else {}
 
 
 def stored_bytes(path: Path) -> int:

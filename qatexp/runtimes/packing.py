@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from qatexp.config.schema import ExportConfig, Pack
 from qatexp.errors import ExportError
+from qatexp.runtimes.saturation import SAFE_CODE
+from qatexp.runtimes.zero_points import ZERO_POINT_BYTES
 
 OPSET, INT2_OPSET = 21, 25
 """First ONNX operator sets with INT4 and with INT2."""
@@ -28,7 +30,7 @@ _CONTAINERS = (
     (7, ir.DataType.INT4, ml_dtypes.int4),
 )
 """Largest code of a narrow range, and the narrowest type that holds it; 3 bits take 4."""
-_CAST_BYTES = 76
+_CAST_BYTES = 60
 """A Cast node with its names; of a ResNet-20, whose names are as long as those of others."""
 
 
@@ -50,21 +52,20 @@ def choose_opset(model: nn.Module, config: ExportConfig) -> int:
 
 
 def weight_bytes(count: int, bits: int, config: ExportConfig) -> int:
-    """Bytes that one weight of `count` codes takes in a file, with the Cast behind a narrow type.
+    """Bytes that one weight of `count` codes takes in a file, with the nodes that it needs.
 
     Args:
         count: number of codes.
         bits: of a narrow range that is used up to its ends.
         config: `export.pack`, and the operator set where one is asked for.
     """
-    if config.pack is Pack.none:
-        return count
+    largest = 2 ** (bits - 1) - 1
     opset = INT2_OPSET if config.opset is None else config.opset
-    for limit, dtype, _ in _CONTAINERS:
-        if 2 ** (bits - 1) - 1 <= limit and _has(dtype, opset):
+    for limit, dtype, _ in _CONTAINERS if config.pack is not Pack.none else ():
+        if largest <= limit and _has(dtype, opset):
             overhead = _CAST_BYTES if config.pack is Pack.cast else 0
             return math.ceil(count * int(dtype.bitwidth) / 8) + overhead
-    return count
+    return count + (ZERO_POINT_BYTES if largest > SAFE_CODE else 0)
 
 
 def packing_warnings(model: nn.Module, config: ExportConfig) -> Iterator[str]:
@@ -126,6 +127,7 @@ def pack_(model: ir.Model, pack: Pack, *, opset: int) -> None:
         cast = ir.node("Cast", [packed], {"to": int(ir.DataType.INT8)})
         cast.outputs[0].name = f"{weight.name}_int8"
         graph.insert_before(node, cast)
+        cast.name = None  # the graph names what it takes in
         node.replace_input_with(0, cast.outputs[0])
 
 

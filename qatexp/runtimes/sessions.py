@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnxruntime as ort
+from google.protobuf.message import DecodeError
 
 from qatexp.errors import ExportError
+from qatexp.runtimes.saturation import PRECISE_OPTION, can_saturate, processor_saturates
 
 PLUMBING = {
     "QuantizeLinear",
@@ -61,6 +64,8 @@ def open_session(
     options.inter_op_num_threads = 1
     # Without it, signed activations (qconfig.backend=xnnpack) stay in float on x86.
     options.add_session_config_entry("session.qdqisint8allowed", "1")
+    if needs_precision(path if content is None else content):
+        options.add_session_config_entry(*PRECISE_OPTION)
     options.log_severity_level = 3  # the runtime's warnings speak to its own developers
     if not optimize:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -83,6 +88,17 @@ def open_session(
         )
     except Exception as problem:  # the runtime's classes share no public base
         raise ExportError(f"ONNX Runtime refuses {path.name}: {_reason(problem)}") from problem
+
+
+def needs_precision(file: Path | bytes) -> bool:
+    """Whether this processor's default kernels could compute something else than a file says."""
+    if not processor_saturates():
+        return False
+    try:
+        model = onnx.load_from_string(file) if isinstance(file, bytes) else onnx.load(file)
+    except (OSError, DecodeError):
+        return False  # the session itself says what is wrong with the file
+    return can_saturate(model)
 
 
 def run_session(session: Any, feed: dict[str, Any], path: Path) -> list[Any]:

@@ -58,6 +58,7 @@ def measure(
             name: _variant(context, item, *scores[name], latencies[name])
             for name, item in candidates.items()
         }
+        _warn_of_saturation(context, variants)
         for name in sorted(QUANTIZED & scores.keys()):
             _warn_of_gap(context, name, *scores[name])
         _warn_of_loss(context, variants)
@@ -88,6 +89,19 @@ def deployed_scores(context: Context, path: Path, split: str) -> Scores:
     """Evaluate an exported file in its runtime on a split, on all cores."""
     predict = onnxruntime.load(path, threads=os.cpu_count() or 1)
     return evaluate(predict, context.data.eval_batches(split))
+
+
+def _warn_of_saturation(context: Context, variants: Mapping[str, Variant]) -> None:
+    options: dict[str, str] = {}
+    for variant in variants.values():
+        options |= variant.session_options
+    if options:
+        entries = ", ".join(f"{key}={value}" for key, value in options.items())
+        context.warn(
+            "this processor has no VNNI: ONNX Runtime's default kernels saturate on it. Files are "
+            f"measured with the session option {entries}, exact and slower; set it where you "
+            "deploy to such processors, or train for them: qconfig.backend=x86"
+        )
 
 
 def _warn_of_gap(context: Context, name: str, trained: Scores, deployed: Scores) -> None:
@@ -168,4 +182,5 @@ def _variant(
         ops_int=description.ops_int,
         ops_float=description.ops_float,
         file=str(item.path.relative_to(context.folder)),
+        session_options=onnxruntime.session_options(item.path),
     )

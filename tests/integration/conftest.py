@@ -8,6 +8,13 @@ import pytest
 from command import SHORT, Outcome, qatexp
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests that share a project folder in one worker, where its runs are made once."""
+    for item in items:
+        if "home" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("home"))
+
+
 @pytest.fixture(scope="session")
 def home(tmp_path_factory) -> Path:
     """A project folder that the tests of a session share, with its store and stage cache."""

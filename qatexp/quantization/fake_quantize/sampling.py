@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-EVERY = 8
+EVERY = 4
 """One image of so many is read: on a CPU, the gradient of the scale would otherwise cost more than
 all the rest of fake quantization."""
 FEWEST = 4

@@ -77,6 +77,9 @@ def read_graph(path: Path) -> Graph:
         elif node.op_type == "Cast" and node.input[0] in constants:
             wanted = onnx.helper.tensor_dtype_to_np_dtype(attributes(node)["to"])
             constants[node.output[0]] = constants[node.input[0]].astype(wanted)
+        elif node.op_type == "Sub" and constants.keys() >= set(node.input):
+            first, second = (constants[name] for name in node.input)
+            constants[node.output[0]] = first - second
     return Graph(model, constants, code_names(model))
 
 

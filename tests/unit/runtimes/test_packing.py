@@ -107,11 +107,11 @@ def test_an_older_opset_stores_two_bits_in_four_and_warns(images, tmp_path):
 @pytest.mark.parametrize(
     ("bits", "config", "size"),
     [
-        pytest.param(8, ExportConfig(), 1001, id="8"),
+        pytest.param(8, ExportConfig(), 1001 + 60, id="8 and its zero point"),
         pytest.param(5, ExportConfig(), 1001, id="5 in 8"),
-        pytest.param(3, ExportConfig(), 501 + 76, id="3 in 4"),
-        pytest.param(2, ExportConfig(), 251 + 76, id="2"),
-        pytest.param(2, ExportConfig(opset=21), 501 + 76, id="2 in 4 without INT2"),
+        pytest.param(3, ExportConfig(), 501 + 60, id="3 in 4"),
+        pytest.param(2, ExportConfig(), 251 + 60, id="2"),
+        pytest.param(2, ExportConfig(opset=21), 501 + 60, id="2 in 4 without INT2"),
         pytest.param(4, ExportConfig(pack=Pack.direct), 501, id="4 without Cast"),
         pytest.param(2, ExportConfig(pack=Pack.none), 1001, id="2 in 8"),
     ],
