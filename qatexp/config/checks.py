@@ -142,10 +142,11 @@ def _check_quantization(config: ExperimentConfig) -> None:
                     f"qconfig.layers[{index}].{key}_bits={chosen} is not possible with "
                     f"qconfig.{key}.bits=null, which leaves all of them in float."
                 )
-        if not rule.skip and rule.weight_bits is None and rule.activation_bits is None:
+        changes = (rule.weight_bits, rule.activation_bits, rule.granularity)
+        if not rule.skip and all(change is None for change in changes):
             raise ConfigError(
                 f"qconfig.layers[{index}] (match={rule.match}) changes nothing; give weight_bits, "
-                "activation_bits or skip=true."
+                "activation_bits, granularity or skip=true."
             )
 
 

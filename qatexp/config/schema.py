@@ -141,6 +141,7 @@ class LayerRule:
     match: str
     weight_bits: int | None = field(default=None, metadata=limited(BITS))
     activation_bits: int | None = field(default=None, metadata=limited(BITS))
+    granularity: Granularity | None = None
     skip: bool = False
 
 

@@ -19,7 +19,7 @@ from torchao.quantization.pt2e.quantizer import (
     Quantizer,
 )
 
-from qatexp.config.schema import QConfig, QuantizerName
+from qatexp.config.schema import Granularity, QConfig, QuantizerName
 from qatexp.quantization.backends import activation_grid
 from qatexp.quantization.fake_quantize import (
     AbsMaxWeight,
@@ -61,6 +61,14 @@ _CLASSES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Fusions:
+    """How many operators become part of another, and the names of those that stay by themselves."""
+
+    fused: int
+    missed: tuple[str, ...]
+
+
 @dataclass
 class Plan:
     """What the quantizer decided, for the graph's preparation and for the record."""
@@ -68,6 +76,8 @@ class Plan:
     layers: dict[str, LayerBits] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
     activations: dict[str, ActivationSpec] = field(default_factory=dict)
+    fusions: dict[str, Fusions] = field(default_factory=dict)
+    """By kind: `batch_norm` into the layer before it, `relu` into the quantizer behind it."""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -94,7 +104,8 @@ class IntegerQuantizer(Quantizer):  # type: ignore[misc]
             self._warn_of_weak_forms(node)
         for node, layer in bits.items():
             if layer.weight_bits is not None:
-                self._annotate_weight(node, layer.weight_bits)
+                per_channel = layer.granularity is Granularity.per_channel
+                self._annotate_weight(node, WeightSpec(layer.weight_bits, per_channel))
         for node in self._quantized_tensors(model, set(bits)):
             spec = self._activation_spec(node, bits)
             _annotation(node).output_qspec = self._qspec(spec)
@@ -116,8 +127,7 @@ class IntegerQuantizer(Quantizer):  # type: ignore[misc]
     def validate(self, model: fx.GraphModule) -> None:
         """Nothing to check: every annotation is made here."""
 
-    def _annotate_weight(self, node: fx.Node, bits: int) -> None:
-        spec = WeightSpec(bits, self.qconfig.weight.granularity.name == "per_channel")
+    def _annotate_weight(self, node: fx.Node, spec: WeightSpec) -> None:
         weight = node.args[1]
         assert isinstance(weight, fx.Node)
         scheme = torch.per_channel_symmetric if spec.per_channel else torch.per_tensor_symmetric

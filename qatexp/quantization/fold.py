@@ -9,6 +9,7 @@ integer kernels hold it, so that the optimized runtime computes what PyTorch doe
 from __future__ import annotations
 
 import logging
+from collections.abc import Container
 from dataclasses import dataclass
 
 import torch
@@ -42,11 +43,18 @@ class FoldReport:
     unfolded: tuple[str, ...]
 
 
-def fold_into_weights_(graph_module: fx.GraphModule) -> None:
-    """Fold batch norm into float weights: before quantizers are there, or where there are none."""
+def fold_into_weights_(
+    graph_module: fx.GraphModule, layers: Container[fx.Node] | None = None
+) -> None:
+    """Fold batch norm into float weights: before quantizers are there, or where there are none.
+
+    Args:
+        graph_module: changed in place.
+        layers: those whose batch norm is folded; None for all.
+    """
     for node in list(graph_module.graph.nodes):
-        layer = _folding_layer(node)
-        if layer is None:
+        layer = folding_layer(node)
+        if layer is None or (layers is not None and layer not in layers):
             continue
         factor, shift = _affine(node)
         weight = attribute_of(layer.args[1])
@@ -177,8 +185,8 @@ def _to_affine_(graph_module: fx.GraphModule, node: fx.Node) -> None:
     graph_module.graph.erase_node(node)
 
 
-def _folding_layer(node: fx.Node) -> fx.Node | None:
-    """The layer whose only reader is this batch norm."""
+def folding_layer(node: fx.Node) -> fx.Node | None:
+    """The layer whose only reader is this batch norm; None for other nodes too."""
     layer = node.args[0] if is_batch_norm(node) else None
     if isinstance(layer, fx.Node) and is_op(layer, WEIGHTED) and len(layer.users) == 1:
         return layer
@@ -188,7 +196,7 @@ def _folding_layer(node: fx.Node) -> fx.Node | None:
 def following_batch_norm(layer: fx.Node) -> fx.Node | None:
     """The batch norm that is the only reader of a layer, None where there is no such."""
     user = next(iter(layer.users), None)
-    return user if user is not None and _folding_layer(user) is layer else None
+    return user if user is not None and folding_layer(user) is layer else None
 
 
 def weight_quantizer_of(layer: fx.Node) -> WeightFakeQuantize | None:

@@ -30,7 +30,11 @@ def ideal_bytes(model: nn.Module) -> int:
 def summary(plan: Plan) -> dict[str, Any]:
     """The plan in JSON types, for the record: bits of every layer and what was left in float."""
     return {
-        "layers": {name: asdict(bits) for name, bits in plan.layers.items()},
+        "layers": {
+            name: asdict(bits) | {"granularity": bits.granularity.name}
+            for name, bits in plan.layers.items()
+        },
+        "fusions": {kind: asdict(found) for kind, found in plan.fusions.items()},
         "skipped": list(plan.skipped),
         "activations": len(plan.activations),
     }

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from torch import fx
 
-from qatexp.config.schema import LayerRule, QConfig
+from qatexp.config.schema import Granularity, LayerRule, QConfig
 from qatexp.errors import QuantizationError
 from qatexp.quantization.graph_ops import WEIGHTED, is_op, layer_name
 
@@ -20,6 +20,8 @@ class LayerBits:
 
     weight_bits: int | None
     activation_bits: int | None
+    granularity: Granularity = Granularity.per_channel
+    """How many values of the weight share one scale."""
 
 
 def has_parameter_weight(layer: fx.Node) -> bool:
@@ -56,6 +58,7 @@ def resolve_layers(graph: fx.Graph, qconfig: QConfig) -> dict[fx.Node, LayerBits
 
 def _layer_bits(name: str, qconfig: QConfig, *, at_end: bool) -> LayerBits | None:
     weight, activation = qconfig.weight.bits, qconfig.activation.bits
+    granularity = qconfig.weight.granularity
     if at_end and qconfig.first_last_bits is not None:
         weight = None if weight is None else qconfig.first_last_bits
         activation = None if activation is None else qconfig.first_last_bits
@@ -65,7 +68,8 @@ def _layer_bits(name: str, qconfig: QConfig, *, at_end: bool) -> LayerBits | Non
                 return None
             weight = weight if rule.weight_bits is None else rule.weight_bits
             activation = activation if rule.activation_bits is None else rule.activation_bits
-    return LayerBits(weight, activation)
+            granularity = granularity if rule.granularity is None else rule.granularity
+    return LayerBits(weight, activation, granularity)
 
 
 def fixed_bits(name: str, qconfig: QConfig, *, at_end: bool) -> tuple[bool, bool]:

@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 
 from qatexp.config.schema import Granularity, QConfig
 from qatexp.errors import QuantizationError
-from qatexp.quantization.annotate import IntegerQuantizer, Plan
+from qatexp.quantization.annotate import Fusions, IntegerQuantizer, Plan
 from qatexp.quantization.batch_norm import BatchNorm
 from qatexp.quantization.bias import BiasFakeQuantize, BiasGrid
 from qatexp.quantization.capture import capture
@@ -27,6 +27,7 @@ from qatexp.quantization.fake_quantize import (
 )
 from qatexp.quantization.fold import (
     fold_into_weights_,
+    folding_layer,
     following_batch_norm,
     input_quantizer_of,
     weight_quantizer_of,
@@ -37,6 +38,7 @@ from qatexp.quantization.graph_ops import (
     clip_max,
     is_batch_norm,
     is_op,
+    layer_name,
     module_of,
 )
 from qatexp.quantization.layers import resolve_layers
@@ -63,13 +65,15 @@ def prepare(model: nn.Module, example: Tensor, qconfig: QConfig) -> PreparedMode
         QuantizationError: nothing to quantize, or a layer pattern matches nothing.
     """
     graph_module = _captured(model, example, qconfig)
-    if qconfig.weight.granularity is Granularity.per_tensor:
-        # One scale for all channels cannot absorb a batch norm's per-channel factor.
-        fold_into_weights_(graph_module)
+    batch_norms = _batch_norm_fusions(graph_module)
+    # One scale for all channels cannot absorb a batch norm's per-channel factor.
+    layers = resolve_layers(graph_module.graph, qconfig)
+    per_tensor = [n for n, bits in layers.items() if bits.granularity is Granularity.per_tensor]
+    fold_into_weights_(graph_module, per_tensor)
     quantizer = IntegerQuantizer(qconfig)
     quantizer.annotate(graph_module)
     prepared = _insert_fake_quantizers(graph_module)
-    _absorb_clips_(prepared)
+    quantizer.plan.fusions = {"batch_norm": batch_norms, "relu": _absorb_clips_(prepared)}
     _round_biases_(prepared)
     return PreparedModel(prepared.to(example.device), quantizer.plan)
 
@@ -116,12 +120,19 @@ def _insert_fake_quantizers(graph_module: fx.GraphModule) -> fx.GraphModule:
     return prepared
 
 
-def _absorb_clips_(graph_module: fx.GraphModule) -> None:
+def _batch_norm_fusions(graph_module: fx.GraphModule) -> Fusions:
+    """Which batch norms follow a layer that nothing else reads, and so fold into it."""
+    nodes = [node for node in graph_module.graph.nodes if is_batch_norm(node)]
+    missed = tuple(layer_name(node) for node in nodes if folding_layer(node) is None)
+    return Fusions(len(nodes) - len(missed), missed)
+
+
+def _absorb_clips_(graph_module: fx.GraphModule) -> Fusions:
     """Remove ReLU and ReLU6 before quantizers that saturate at zero: same value and gradient.
 
     A float Clip between conv and quantizer would also keep ONNX Runtime from fusing the two.
     """
-    graph = graph_module.graph
+    graph, absorbed = graph_module.graph, 0
     for node in list(graph.nodes):
         quantizer = module_of(node)
         if not isinstance(quantizer, ActivationFakeQuantize):
@@ -136,7 +147,10 @@ def _absorb_clips_(graph_module: fx.GraphModule) -> None:
         quantizer.clip = (0.0, upper)
         node.replace_input_with(clip, clip.args[0])
         graph.erase_node(clip)
+        absorbed += 1
     graph_module.recompile()
+    left = (node for node in graph.nodes if clip_max(node) is not None)
+    return Fusions(absorbed, tuple(layer_name(node) for node in left))
 
 
 def _round_biases_(graph_module: fx.GraphModule) -> None:

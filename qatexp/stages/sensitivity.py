@@ -93,7 +93,11 @@ class Subject:
             "threads": torch.get_num_threads(),
             "qconfig": {name: qconfig[name] for name in names},
             "scheme": [qconfig["weight"]["granularity"], qconfig["activation"]["symmetric"]],
-            "skipped": [rule.match for rule in config.qconfig.layers if rule.skip],
+            "rules": [
+                [rule.match, rule.skip, rule.granularity and rule.granularity.name]
+                for rule in config.qconfig.layers
+                if rule.skip or rule.granularity is not None
+            ],
             "batches": config.qconfig.auto.batches,
         }
 

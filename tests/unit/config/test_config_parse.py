@@ -93,8 +93,8 @@ THREADS = "allowed: a whole number from 1, or a list of such numbers."
         ),
         pytest.param(
             "qconfig.layers=[{match: fc}]",
-            "qconfig.layers[0] (match=fc) changes nothing; give weight_bits, activation_bits or "
-            "skip=true.",
+            "qconfig.layers[0] (match=fc) changes nothing; give weight_bits, activation_bits, "
+            "granularity or skip=true.",
             id="rule without effect",
         ),
         pytest.param(
@@ -105,7 +105,7 @@ THREADS = "allowed: a whole number from 1, or a list of such numbers."
         pytest.param(
             "qconfig.layers=[{match: fc, bits: 4}]",
             "qconfig.layers[0].bits is not a key of the configuration; "
-            "allowed in qconfig.layers[0]: match, weight_bits, activation_bits, skip.",
+            "allowed in qconfig.layers[0]: match, weight_bits, activation_bits, granularity, skip.",
             id="unknown key in a list",
         ),
         pytest.param(
@@ -531,12 +531,18 @@ def test_the_common_bits_do_not_contradict_the_others(changed, overrides, bits):
 
 
 def test_the_plain_configuration_is_json(changed):
-    rule = "qconfig.layers=[{match: fc, skip: true}]"
+    rule = "qconfig.layers=[{match: fc, granularity: per_tensor}]"
     plain = plain_config(parse(changed(rule, "model.scales=[1,2]", "model.limit=.inf")))
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
     assert plain["qconfig"]["backend"] == "onnxruntime"
     assert plain["qconfig"]["layers"] == [
-        {"match": "fc", "weight_bits": None, "activation_bits": None, "skip": True}
+        {
+            "match": "fc",
+            "weight_bits": None,
+            "activation_bits": None,
+            "granularity": "per_tensor",
+            "skip": False,
+        }
     ]
     assert plain["model"]["options"] == {"scales": [1, 2], "limit": "inf"}
 

@@ -25,7 +25,7 @@ from qatexp.quantization.batch_norm import BatchNorm
 from qatexp.quantization.calibrate import calibrate_
 from qatexp.quantization.convert import convert, fold
 from qatexp.quantization.fake_quantize import ActivationFakeQuantize, WeightFakeQuantize
-from qatexp.quantization.inventory import ideal_bytes, parameter_count
+from qatexp.quantization.inventory import ideal_bytes, parameter_count, summary
 from qatexp.quantization.prepare import (
     activation_quantizers,
     enable_,
@@ -331,6 +331,36 @@ def test_layer_rules_override_bits_and_skip(odd_net, images):
     assert plan.layers["depthwise"].weight_bits == 4
     assert "grouped" not in plan.layers
     assert plan.skipped == ["grouped"]
+
+
+def test_a_layer_rule_sets_the_granularity_of_one_layer(odd_net, images):
+    """Its batch norm is folded before training, as one scale has no room for a factor a channel."""
+    rules = [LayerRule(match="grouped", granularity=Granularity.per_tensor)]
+    config = qconfig(4, 4, layers=rules)
+    prepared = prepare(odd_net, images, config)
+    scales = [q.scale.numel() for q, _ in weight_quantizers(prepared.graph_module)]
+    assert scales == [8, 8, 1, 5]
+    assert sum(isinstance(m, BatchNorm) for m in prepared.graph_module.modules()) == 2
+    folded, _ = fold(trained(odd_net, images, config))
+    with torch.no_grad():
+        assert torch.equal(convert(folded)(images), folded(images))
+
+
+def test_fusions_are_counted_and_those_that_are_missed_are_named(odd_net, images):
+    found = summary(prepare(odd_net, images, qconfig()).plan)
+    assert found["fusions"] == {
+        "batch_norm": {"fused": 3, "missed": ()},
+        "relu": {"fused": 3, "missed": ()},
+    }
+    assert found["layers"]["stem"] == {
+        "weight_bits": 8,
+        "activation_bits": 8,
+        "granularity": "per_channel",
+    }
+    skipped = qconfig(layers=[LayerRule(match="stem", skip=True)])
+    fusions = prepare(odd_net, images, skipped).plan.fusions
+    assert fusions["relu"].fused == 2
+    assert fusions["relu"].missed == ("relu_",)
 
 
 def test_a_skipped_layer_stays_in_float_and_says_what_else_does(odd_net, images, tmp_path):
