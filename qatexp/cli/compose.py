@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -15,6 +16,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from qatexp.cli.points import PointComposer
 from qatexp.config.keys import is_open, unknown_key
 from qatexp.config.parse import parse
 from qatexp.config.points import GRID_SWEEPER, parse_overrides, sweep_points
@@ -55,7 +57,8 @@ def checked_request(options: Namespace) -> Request:
         base = _compose(name, fixed, hydra=True)
         if not options.multirun:
             return Request([parse(base)], "hydra.run.dir", Path(base.hydra.run.dir))
-        points = [parse(_compose(name, point)) for point in _points(base, fixed, overrides)]
+        composer = PointComposer(partial(_compose, name))
+        points = [composer.config(point) for point in _points(base, fixed, overrides)]
     return Request(points, "hydra.sweep.dir", Path(base.hydra.sweep.dir))
 
 

@@ -27,17 +27,73 @@ def parse(composed: DictConfig) -> ExperimentConfig:
     Raises:
         ConfigError: naming the key, the value it got, what is allowed and what to do.
     """
+    return Parser().parse(composed)
+
+
+class Parser:
+    """Parses configurations one after another, each as `parse` does.
+
+    Of one that differs from the one before in plain values, only those are typed anew: the points
+    of a grid do, and typing all of their keys takes ten times as long.
+    """
+
+    def __init__(self) -> None:
+        self._leaves: dict[str, Any] = {}
+        self._typed: Any = None
+
+    def parse(self, composed: DictConfig) -> ExperimentConfig:
+        """Build and check the typed configuration; see `parse`."""
+        content = _content(composed)
+        leaves = dict(_leaves("", content))
+        try:
+            changed = self._changed(leaves)
+            if changed is None:
+                check_keys(content)
+                self._typed = OmegaConf.merge(OmegaConf.structured(ExperimentConfig), content)
+            else:
+                for key in changed:
+                    OmegaConf.update(self._typed, key, leaves[key], merge=False)
+            config = OmegaConf.to_object(self._typed)
+        except OmegaConfBaseException as problem:
+            self._typed = None  # some of the values may be in it already
+            raise ConfigError(_message(problem)) from problem
+        self._leaves = leaves
+        assert isinstance(config, ExperimentConfig)
+        check_limits(config)
+        check(config)
+        return config
+
+    def _changed(self, leaves: dict[str, Any]) -> list[str] | None:
+        """Keys whose plain values differ from the last ones; None where all has to be typed."""
+        if self._typed is None or leaves.keys() != self._leaves.keys():
+            return None
+        # 1 and True are equal, and not the same.
+        changed = [key for key, value in leaves.items() if repr(value) != repr(self._leaves[key])]
+        is_plain = all(not isinstance(leaves[key], list | dict) for key in changed)
+        return changed if is_plain else None
+
+
+def _content(composed: DictConfig) -> dict[str, Any]:
+    """Our own branches, resolved, with the arguments of targets apart and the name filled in."""
     content = _resolve(composed)
     for group, schema in _OPEN_NODES.items():
         content[group] = _split_options(group, content.get(group), schema)
-    content.setdefault("name", None)
-    if content["name"] is None:
+    if content.get("name") is None:
         content["name"] = "-".join(_short_name(content[group]) for group in _OPEN_NODES)
-    check_keys(content)
-    config = _typed(content)
-    check_limits(config)
-    check(config)
-    return config
+    return content
+
+
+_FREE_NODES = {"model.options", "dataset.options", "schedule.optimizer"}
+"""Branches without a schema: each is one value."""
+
+
+def _leaves(branch: str, node: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in node.items():
+        key = f"{branch}{name}"
+        if isinstance(value, dict) and key not in _FREE_NODES:
+            yield from _leaves(f"{key}.", value)
+        else:
+            yield key, value
 
 
 def _resolve(composed: DictConfig) -> dict[str, Any]:
@@ -66,16 +122,6 @@ def _split_options(group: str, node: Any, schema: type) -> dict[str, Any]:
     own = {key: value for key, value in node.items() if key in known}
     options = {key: value for key, value in node.items() if key not in known | {"_target_"}}
     return {"target": node["_target_"], **own, "options": options}
-
-
-def _typed(content: dict[str, Any]) -> ExperimentConfig:
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(ExperimentConfig), content)
-        config = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as problem:
-        raise ConfigError(_message(problem)) from problem
-    assert isinstance(config, ExperimentConfig)
-    return config
 
 
 def _message(problem: OmegaConfBaseException) -> str:
