@@ -37,6 +37,18 @@ class TrainingError(QatexpError):
     kind = "training"
 
 
+class NonFiniteLossError(TrainingError):
+    """The loss became infinite or NaN."""
+
+    kind = "non_finite_loss"
+
+
+class MemoryLimitError(QatexpError):
+    """The memory of the machine or of its GPU does not suffice."""
+
+    kind = "out_of_memory"
+
+
 class QuantizationError(QatexpError):
     """A model cannot be quantized as the configuration asks."""
 

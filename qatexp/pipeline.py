@@ -7,6 +7,8 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from traceback import format_exception
 from typing import Literal
 
 from torch import nn
@@ -25,6 +27,7 @@ from qatexp.stages.export import convert_and_export, export_fp32
 from qatexp.stages.fp32 import control, fp32
 from qatexp.stages.gate import train_quantized
 from qatexp.stages.measure import Candidate, measure, quantized
+from qatexp.stages.memory import memory_errors
 from qatexp.stages.ptq import ptq
 from qatexp.store.atomic import write_text
 from qatexp.tracking import RunLog
@@ -36,13 +39,20 @@ details_log = logging.getLogger("qatexp.details")
 CONFIG_FILE = "config.json"
 
 
-def run(config: ExperimentConfig, folder: Path, *, tracker: RunLog | None = None) -> Record:
+def run(
+    config: ExperimentConfig,
+    folder: Path,
+    *,
+    tracker: RunLog | None = None,
+    fingerprints: Mapping[str, str] | None = None,
+) -> Record:
     """Run one experiment and leave its record in `folder`, whether it succeeds or fails.
 
     Args:
         config: the checked configuration.
         folder: the run's folder; it exists.
         tracker: the open MLflow run; None logs nothing. It is finished here.
+        fingerprints: further ones for the record, beside those of the stages.
 
     Returns:
         The record of a finished run, or of one that failed with a `QatexpError`.
@@ -56,12 +66,15 @@ def run(config: ExperimentConfig, folder: Path, *, tracker: RunLog | None = None
         status="running",
         params=flat_params(config),
         mlflow_run_id=None if tracker is None else tracker.run_id,
+        fingerprints=dict(fingerprints or {}),
     )
     write_record(record, folder)
     write_text(folder / CONFIG_FILE, json.dumps(plain_config(config), indent=2) + "\n")
     context = open_context(config, folder, tracker)
+    context.fingerprints |= record.fingerprints
     try:
-        record = _run_stages(context, record)
+        with memory_errors():
+            record = _run_stages(context, record)
     except QatexpError as problem:
         shown = log if config.debug.traceback else details_log
         shown.error("%s failed", context.current, exc_info=True)
@@ -133,6 +146,8 @@ def _failed(context: Context, record: Record, problem: BaseException) -> Record:
     if not isinstance(problem, Exception):
         status = message = "interrupted"
     error = {"stage": context.current, "kind": kind, "message": message}
+    if status == "failed":
+        error["traceback"] = "".join(format_exception(problem))
     return replace(_with_progress(context, record), status=status, error=error)
 
 
@@ -142,35 +157,36 @@ def write_record(record: Record, folder: Path) -> None:
 
 
 def _conclude(record: Record, context: Context, tracker: RunLog | None) -> Record:
-    """Write the record first; drawing or logging that fails afterwards costs only a warning.
+    """Draw and log; what fails of that costs only a warning.
 
-    Whatever fails, the MLflow run ends with the record's own status, figures and error.
+    The record says finished last of all, so that a process that is killed on the way leaves a
+    trial that runs again, and never a finished one with an open MLflow run. Whatever fails, that
+    run ends with the record's own status, figures and error.
     """
-    write_record(record, context.folder)
+    write_record(replace(record, status="running"), context.folder)
     try:
         figures = _draw(record, context)
         if tracker is not None:
             _track(record, figures, context, tracker)
     except QatexpError as problem:
-        record = _warned(record, problem, context)
+        record = _warned(record, problem)
     finally:
         if tracker is not None:
-            record = _finish(record, context, tracker)
+            record = _finish(record, tracker)
+        write_record(record, context.folder)
     return record
 
 
-def _warned(record: Record, problem: QatexpError, context: Context) -> Record:
+def _warned(record: Record, problem: QatexpError) -> Record:
     log.warning("%s", problem)
-    record = replace(record, warnings=(*record.warnings, str(problem)))
-    write_record(record, context.folder)
-    return record
+    return replace(record, warnings=(*record.warnings, str(problem)))
 
 
-def _finish(record: Record, context: Context, tracker: RunLog) -> Record:
+def _finish(record: Record, tracker: RunLog) -> Record:
     try:
         tracker.finish(status=_status(record), metrics=record.metrics(), tags=_tags(record))
     except QatexpError as problem:
-        return _warned(record, problem, context)
+        return _warned(record, problem)
     return record
 
 
@@ -192,7 +208,9 @@ def _track(record: Record, figures: list[Path], context: Context, tracker: RunLo
         example = context.data.example(1).cpu().numpy()
         for name, variant in record.variants.items():
             tracker.log_model(context.folder / variant.file, name=name, input_example=example)
-    tracker.log_artifacts([context.folder / RECORD_FILE, context.folder / CONFIG_FILE])
+    with TemporaryDirectory() as folder:
+        write_record(record, Path(folder))
+        tracker.log_artifacts([Path(folder) / RECORD_FILE, context.folder / CONFIG_FILE])
     tracker.log_artifacts(figures, folder="figures")
 
 

@@ -42,7 +42,7 @@ def analyze(overrides: Sequence[str], *, config_dir: str | None) -> int:
     options = Namespace(
         overrides=quoted(overrides), config_dir=config_dir, config_name=None, multirun=False
     )
-    config = check_request(options)
+    config = check_request(options).points[0]
     folder = Path("multirun") / KIND / stamp(KIND)
     folder.mkdir(parents=True)
     _log_to(folder)

@@ -7,11 +7,15 @@ import tempfile
 from argparse import Namespace
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qatexp.cli.console import INTERRUPTED, complain
 from qatexp.config.schema import ExperimentConfig
 from qatexp.config.sources import CONF
 from qatexp.errors import ConfigError, QatexpError, StoreError
+
+if TYPE_CHECKING:
+    from qatexp.cli.compose import Request
 
 
 def run_application(arguments: Sequence[str]) -> int:
@@ -22,6 +26,7 @@ def run_application(arguments: Sequence[str]) -> int:
     from qatexp.cli.compose import CONFIG_NAME, VERSION_BASE
     from qatexp.cli.resolvers import register_resolvers
     from qatexp.cli.task import task
+    from qatexp.sweep.grid import announce
 
     register_resolvers()
     arguments = quoted(arguments)
@@ -29,12 +34,13 @@ def run_application(arguments: Sequence[str]) -> int:
     _register_models(options)
     try:
         _check_commands(options)
-        if _starts_runs(options):
-            check_request(options)
+        request = check_request(options) if _starts_runs(options) else None
     except QatexpError as problem:
         complain(str(problem))
         return 2
-    sys.argv = [sys.argv[0], *arguments]
+    sys.argv = [sys.argv[0], *arguments, *(request.overrides if request is not None else ())]
+    if request is not None and request.plan is not None:
+        announce(request.plan)
     application = hydra.main(
         version_base=VERSION_BASE, config_path=str(CONF), config_name=CONFIG_NAME
     )(task)
@@ -83,11 +89,8 @@ def _check_commands(options: Namespace) -> None:
         raise ConfigError(f"{' and '.join(given)} exclude each other; give one of them.")
 
 
-def check_request(options: Namespace) -> ExperimentConfig:
+def check_request(options: Namespace) -> Request:
     """Check all that a command line asks for, output and tracking too; nothing is written.
-
-    Returns:
-        The one experiment, or the first of a sweep.
 
     Raises:
         QatexpError: something cannot be done.
@@ -98,7 +101,7 @@ def check_request(options: Namespace) -> ExperimentConfig:
     _check_output(request.folder_key, request.folder)
     _check_tracking(request.points[0])
     _check_gpus({point.device for point in request.points})
-    return request.points[0]
+    return request
 
 
 def _check_output(key: str, folder: Path) -> None:

@@ -19,10 +19,13 @@ from omegaconf.errors import OmegaConfBaseException
 from qatexp.cli.points import PointComposer
 from qatexp.config.keys import is_open, unknown_key
 from qatexp.config.parse import parse
-from qatexp.config.points import GRID_SWEEPER, parse_overrides, sweep_points
+from qatexp.config.points import GRID_SWEEPERS, parse_overrides, sweep_points
 from qatexp.config.schema import ExperimentConfig
 from qatexp.config.sources import CONF
 from qatexp.errors import ConfigError
+from qatexp.records.plan import SweepPlan
+from qatexp.sweep.planning import plan_sweep, with_points_of
+from qatexp.sweep.resume import AUTO, NEVER, earlier_overrides, resumed
 
 _NO_SUCH_KEY = re.compile(r"Could not override '([^']+)'\.\nTo append")
 _NO_SUCH_MEMBER = re.compile(r"Could not find '[^']*/([^'/]+)'")
@@ -30,6 +33,7 @@ _NO_SUCH_MEMBER = re.compile(r"Could not find '[^']*/([^'/]+)'")
 CONFIG_NAME = "config"
 VERSION_BASE = "1.3"
 """Hydra's behaviour that the configuration was written for; named here alone."""
+RESUME, SWEEP_DIR = "sweep.resume", "hydra.sweep.dir"
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,10 @@ class Request:
     folder_key: str
     """The key that names the folder."""
     folder: Path
+    plan: SweepPlan | None = None
+    """Of a sweep whose points are known beforehand."""
+    overrides: tuple[str, ...] = ()
+    """What the command line lacks: those of the sweep that goes on, and its folder."""
 
 
 def checked_request(options: Namespace) -> Request:
@@ -52,14 +60,44 @@ def checked_request(options: Namespace) -> Request:
         ConfigError: for the first point that is wrong; nothing has been started.
     """
     name, overrides = _request(options)
-    fixed = _fixed(overrides) if options.multirun else overrides
     with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
-        base = _compose(name, fixed, hydra=True)
-        if not options.multirun:
-            return Request([parse(base)], "hydra.run.dir", Path(base.hydra.run.dir))
-        composer = PointComposer(partial(_compose, name))
-        points = [composer.config(point) for point in _points(base, fixed, overrides)]
-    return Request(points, "hydra.sweep.dir", Path(base.hydra.sweep.dir))
+        if options.multirun:
+            return _checked_sweep(name, overrides)
+        base = _compose(name, overrides, hydra=True)
+        return Request([parse(base)], "hydra.run.dir", Path(base.hydra.run.dir))
+
+
+def _checked_sweep(name: str, overrides: list[str]) -> Request:
+    restored = _overrides_of_resumed(overrides)
+    overrides = [*restored, *overrides]
+    fixed = _fixed(overrides)
+    base = _compose(name, fixed, hydra=True)
+    folder = Path(base.hydra.sweep.dir)
+    composer = PointComposer(partial(_compose, name))
+    if not str(base.hydra.sweeper._target_).endswith(GRID_SWEEPERS):
+        return Request([composer.config(fixed)], SWEEP_DIR, folder)
+    points = sweep_points(overrides, dict(base.hydra.sweeper.params or {}))
+    if base.sweep.points is not None:
+        points = with_points_of(str(base.sweep.points), points)
+    configs = [composer.config(point) for point in points]
+    plan = plan_sweep(overrides, list(zip(points, configs, strict=True)))
+    config = configs[0]
+    # Whoever wants everything computed anew wants no trials of an earlier sweep.
+    is_fresh = config.sweep.resume == AUTO and not config.cache.enabled
+    resume = NEVER if is_fresh else config.sweep.resume
+    found, plan = resumed(plan, resume=resume, sweeps=folder.parent)
+    if found is None:
+        return Request(configs, SWEEP_DIR, folder, plan, tuple(restored))
+    return Request(configs, SWEEP_DIR, found, plan, (*restored, f"{SWEEP_DIR}='{found}'"))
+
+
+def _overrides_of_resumed(overrides: list[str]) -> list[str]:
+    """Those of an earlier command, where this one only says which sweep goes on."""
+    parsed = _parse_overrides(overrides)
+    if [item.key_or_group for item in parsed] != [RESUME]:
+        return []
+    value = str(parsed[0].value())
+    return [] if value in (AUTO, NEVER) else list(earlier_overrides(Path(value)))
 
 
 def _request(options: Namespace) -> tuple[str, list[str]]:
@@ -72,13 +110,6 @@ def _request(options: Namespace) -> tuple[str, list[str]]:
         quoted = str(folder).replace("'", r"\'")
         overrides.append(f"hydra.searchpath=['file://{quoted}']")
     return options.config_name or CONFIG_NAME, overrides
-
-
-def _points(base: DictConfig, fixed: list[str], overrides: list[str]) -> list[list[str]]:
-    """The overrides of every point of a sweep, from the command line and `hydra.sweeper.params`."""
-    if not str(base.hydra.sweeper._target_).endswith(GRID_SWEEPER):
-        return [fixed]
-    return sweep_points(overrides, dict(base.hydra.sweeper.params or {}))
 
 
 def _fixed(overrides: list[str]) -> list[str]:

@@ -16,6 +16,8 @@ from qatexp.errors import QatexpError, StoreError
 from qatexp.figures.trials import short_names
 from qatexp.records import Record, load_record
 from qatexp.sweep.callback import PARENT_RUN
+from qatexp.sweep.identity import CONFIG, trial_fingerprint
+from qatexp.sweep.trial import earlier_run, skipped, too_many_failures
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,9 @@ def task(composed: DictConfig) -> None:
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     single = hydra.mode is RunMode.RUN
+    if not single and too_many_failures(folder, config.sweep.max_failures):
+        _skip(config, folder)
+        return
     # What comes next, loading torch and mlflow, takes seconds.
     text = "%s, seed %d, on device=%s, in %s"
     log.info(text, config.name, config.seed, config.device, os.path.relpath(folder))
@@ -70,6 +75,8 @@ def run_tracked(config: ExperimentConfig, folder: Path, *, overrides: list[str])
         tracker = None
         if config.tracking.enabled:
             store = open_store(config.tracking, home=Path.cwd())
+            if (earlier := earlier_run(folder)) is not None:
+                store.supersede(earlier)
             tracker = stack.enter_context(
                 store.start_run(
                     name=_run_name(config, overrides),
@@ -78,7 +85,16 @@ def run_tracked(config: ExperimentConfig, folder: Path, *, overrides: list[str])
                     parent_run_id=os.environ.get(PARENT_RUN),
                 )
             )
-        return run(config, folder, tracker=tracker)
+        fingerprints = {CONFIG: trial_fingerprint(config)}
+        return run(config, folder, tracker=tracker, fingerprints=fingerprints)
+
+
+def _skip(config: ExperimentConfig, folder: Path) -> None:
+    from qatexp.pipeline import write_record
+
+    record = skipped(config.name, flat_params(config), config.sweep.max_failures)
+    write_record(record, folder)
+    log.warning("trial %s is %s", folder.name, record.error and record.error["message"])
 
 
 def _tell_of_interrupt(config: ExperimentConfig, folder: Path) -> None:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from qatexp.config.points import planned_points
 from qatexp.errors import StoreError
 from qatexp.records import RECORD_FILE, Record, load_record
+from qatexp.records.plan import load_plan
 
 FINISHED, FAILED, RUNNING, UNREADABLE = "finished", "failed", "running", "unreadable"
 INTERRUPTED = "interrupted"
-
-MULTIRUN_FILE = "multirun.yaml"
-"""What Hydra writes into a sweep's folder before the first trial."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +78,7 @@ def collect(folder: Path) -> Sweep:
         )
     folders = sorted(numbered, key=lambda path: int(path.name))
     trials = tuple(_read(path) for path in folders)
-    return Sweep(folder, trials, is_single=False, planned=planned_points(folder / MULTIRUN_FILE))
+    return Sweep(folder, trials, is_single=False, planned=_planned(folder))
 
 
 def newest_sweep(multirun: Path) -> Path:
@@ -99,6 +96,13 @@ def newest_sweep(multirun: Path) -> Path:
         if newest is not None:
             return newest
     raise StoreError(f"no runs yet in {multirun}; start one with qatexp")
+
+
+def _planned(folder: Path) -> int | None:
+    try:
+        return len(load_plan(folder).points)
+    except StoreError:  # another sweeper chooses its points on its way
+        return None
 
 
 def _read(folder: Path) -> Trial:

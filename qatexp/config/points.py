@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
 
-GRID_SWEEPER = BasicSweeper.__name__
-"""The sweeper whose points are known beforehand."""
+GRID_SWEEPERS = ("GridSweeper", BasicSweeper.__name__)
+"""The sweepers whose points are known beforehand: this project's and Hydra's own."""
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
@@ -39,21 +34,3 @@ def sweep_points(overrides: Sequence[str], params: Mapping[str, Any]) -> list[li
     everything = parse_overrides([*swept, *overrides])
     batches = BasicSweeper.split_arguments(everything, max_batch_size=None)
     return [list(point) for batch in batches for point in batch]
-
-
-def planned_points(file: Path) -> int | None:
-    """Count the trials that a sweep is meant to have.
-
-    Args:
-        file: the ``multirun.yaml`` that Hydra writes before the first trial.
-
-    Returns:
-        None where the file is missing or not to be read, or where the sweeper chooses on its way.
-    """
-    try:
-        hydra = OmegaConf.load(file).hydra
-        if not str(hydra.sweeper._target_).endswith(GRID_SWEEPER):
-            return None
-        return len(sweep_points(list(hydra.overrides.task), dict(hydra.sweeper.params or {})))
-    except (OSError, YAMLError, OmegaConfBaseException, HydraException, AttributeError):
-        return None

@@ -377,6 +377,22 @@ class CacheConfig:
 
 
 @dataclass(slots=True)
+class SweepConfig:
+    """What happens around the trials of a sweep; nothing of it changes a trial's figures.
+
+    `resume`: auto goes on with the newest sweep of the same points, never starts a new one, and a
+    folder goes on with the sweep in it. After `max_failures` failed trials no further one starts.
+    `points` is a YAML file with a list of points; `exclude` leaves out the points for which one of
+    its expressions holds.
+    """
+
+    resume: str = "auto"
+    max_failures: int | None = field(default=None, metadata=limited(AT_LEAST_ONE))
+    points: str | None = None
+    exclude: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class DebugConfig:
     """Aids for development: tracebacks, and a limit on the batches of every training epoch."""
 
@@ -402,4 +418,5 @@ class ExperimentConfig:
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
     debug: DebugConfig = field(default_factory=DebugConfig)

@@ -149,7 +149,7 @@ class Record:
 
     name: str
     status: str
-    """running, finished, failed or interrupted."""
+    """running, finished, failed, interrupted or skipped."""
     params: dict[str, Any]
     """The sweepable knobs, flat, as in the configuration."""
     mlflow_run_id: str | None = None
@@ -160,6 +160,7 @@ class Record:
     seconds: dict[str, float] = field(default_factory=dict)
     cached: dict[str, bool] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
+    """By stage; `config` is that of the whole configuration and the code."""
     environment: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     """Data set name, classes, split sizes, seed and content hash."""
@@ -170,7 +171,7 @@ class Record:
     warnings: tuple[str, ...] = ()
     """What was weakened: the figures hold, but not quite for what was asked."""
     error: dict[str, str] | None = None
-    """For a failed or interrupted run: stage, kind and message."""
+    """For a failed, interrupted or skipped run: stage, kind and message; a failure's traceback."""
     schema: int = SCHEMA
 
     def to_dict(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from omegaconf import DictConfig
 
 PARENT_RUN = "QATEXP_PARENT_RUN"
 """Environment variable that tells a trial the MLflow run of its sweep."""
+SWEEP_STARTED = "QATEXP_SWEEP_STARTED"
+"""Environment variable that tells a trial when its sweep was started, or went on (Unix time)."""
 
 
 class SweepCallback(Callback):
@@ -18,6 +21,7 @@ class SweepCallback(Callback):
 
     def __init__(self) -> None:
         self.parent_run_id: str | None = None
+        self.started = 0.0
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Start the parent run; without it the sweep would go on untracked, so a failure ends it.
@@ -26,26 +30,30 @@ class SweepCallback(Callback):
         """
         from qatexp.config.parse import parse
         from qatexp.errors import QatexpError
+        from qatexp.sweep.grid import announced
         from qatexp.sweep.session import open_sweep
 
         folder = Path(config.hydra.sweep.dir)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            session = open_sweep(parse(config), folder)
+            session = open_sweep(parse(config), folder, announced())
         except (QatexpError, OSError) as problem:
             raise SystemExit(f"qatexp: {problem}") from problem
         self.parent_run_id = session.run_id
+        self.started = time.time()
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:  # noqa: ARG002  Hydra's signature
         """Tell the trial its parent, in whichever process it runs."""
         if self.parent_run_id is not None:
             os.environ[PARENT_RUN] = self.parent_run_id
+        os.environ[SWEEP_STARTED] = repr(self.started)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ARG002  Hydra's signature
         """Compare the trials; any failed one makes the exit code 1."""
         from qatexp.sweep import session
 
         code = session.finish_open_sweep()
-        os.environ.pop(PARENT_RUN, None)
+        for name in (PARENT_RUN, SWEEP_STARTED):
+            os.environ.pop(name, None)
         if code != 0:
             raise SystemExit(code)

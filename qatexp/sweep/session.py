@@ -5,16 +5,24 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qatexp.compare import Sweep, collect, print_comparison, write_comparison
 from qatexp.compare.write import MARKDOWN_FILE
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import QatexpError, StoreError
 from qatexp.figures.trials import deployable
+from qatexp.records.plan import SweepPlan, load_plan
+from qatexp.sweep.effort import effort
+from qatexp.sweep.planning import write_plan
+from qatexp.sweep.resume import is_finished, united
 from qatexp.tracking import Store, open_store, ui_hint
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +37,8 @@ class SweepSession:
     folder: Path
     store: Store | None
     run_id: str | None
+    left: frozenset[str] | None = None
+    """Names of the trials to run; None where they are not known beforehand."""
     started: float = field(default_factory=time.monotonic)
 
     def finish(self) -> int:
@@ -41,10 +51,19 @@ class SweepSession:
         console = Console()
         print_comparison(sweep, console)
         console.print(f"Comparison: {self.folder}/compare.md, .csv, pareto.png", soft_wrap=True)
+        self._tell_of_effort(sweep, console)
         self._close(sweep, files)
         if self.run_id is not None:
             console.print(ui_hint(), soft_wrap=True)
         return 1 if sweep.others else 0
+
+    def _tell_of_effort(self, sweep: Sweep, console: Console) -> None:
+        if self.left is not None and not self.left:
+            console.print("All trials were finished already; sweep.resume=never runs them anew.")
+            return
+        ran = {trial.name for trial in sweep.trials} if self.left is None else self.left
+        if line := effort(sweep, ran, time.monotonic() - self.started):
+            console.print(line, soft_wrap=True)
 
     def abandon(self) -> None:
         """Compare what a sweep that was cut off has finished, and close its parent run."""
@@ -83,23 +102,52 @@ class SweepSession:
         )
 
 
-def open_sweep(config: ExperimentConfig, folder: Path) -> SweepSession:
-    """Start a sweep: its parent run exists before any trial does.
+def open_sweep(config: ExperimentConfig, folder: Path, plan: SweepPlan | None) -> SweepSession:
+    """Start a sweep, or go on with one: its parent run is open before any trial starts.
+
+    Args:
+        config: what its trials have in common.
+        folder: the sweep's; it exists.
+        plan: its points, None where they are chosen on the way.
 
     Raises:
-        TrackingError: the tracking store cannot be used.
+        QatexpError: the tracking store cannot be used, or the folder not be written to.
     """
-    store = open_store(config.tracking, home=Path.cwd()) if config.tracking.enabled else None
-    run_id = None
-    if store is not None:
-        run_id = store.start_sweep(
-            name=f"sweep {folder.name}",
-            tags={"qatexp.folder": str(folder)},
-            note="The sweep is running; its comparison appears here at the end.",
-        )
-    session = SweepSession(folder, store, run_id)
+    is_done = plan is not None and not any(_left(plan, folder))
+    store = None
+    if config.tracking.enabled and not is_done:
+        store = open_store(config.tracking, home=Path.cwd())
+        store.close_dead_runs()
+    known = None if plan is None else plan.mlflow_run_id
+    run_id = None if store is None else _parent_run(store, folder, known)
+    if plan is not None and not is_done:
+        _save(replace(plan, mlflow_run_id=run_id or known), folder)
+    left = None if plan is None else frozenset(_left(plan, folder))
+    session = SweepSession(folder, store, run_id, left)
     _open.append(session)
     return session
+
+
+def _parent_run(store: Store, folder: Path, known: str | None) -> str:
+    if known is not None and store.resume_sweep(known):
+        return known
+    return store.start_sweep(
+        name=f"sweep {folder.name}",
+        tags={"qatexp.folder": str(folder)},
+        note="The sweep is running; its comparison appears here at the end.",
+    )
+
+
+def _left(plan: SweepPlan, folder: Path) -> Iterator[str]:
+    """Names of the trials that are not finished."""
+    return (str(point.number) for point in plan.points if not is_finished(folder, point))
+
+
+def _save(plan: SweepPlan, folder: Path) -> None:
+    """Write the plan; points that an earlier command had, and this one has not, stay in it."""
+    with suppress(StoreError):
+        plan = united(plan, load_plan(folder).points)
+    write_plan(plan, folder)
 
 
 def finish_open_sweep() -> int:

@@ -13,12 +13,17 @@ from qatexp.tracking.client import connect, translated
 from qatexp.tracking.database import ensure_database
 from qatexp.tracking.experiment import ensure_experiment
 from qatexp.tracking.names import tag_text
+from qatexp.tracking.processes import PROCESS_TAG, close_dead_runs, this_process
 from qatexp.tracking.run import RunLog, Status
 from qatexp.tracking.uri import is_server, resolve_uri, sqlite_path
 from qatexp.tracking.view import KIND_TAG, SWEEP_KIND, page_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+
+SUPERSEDED_TAG = "qatexp.superseded"
+"""Of a run whose trial was started again."""
 
 
 def open_store(config: TrackingConfig, *, home: Path) -> Store:
@@ -83,6 +88,54 @@ class Store:
             raise
         return log
 
+    def supersede(self, run_id: str) -> None:
+        """End what an earlier attempt at a trial left, so that it counts as no result.
+
+        A run that is not there any more needs no end.
+
+        Raises:
+            TrackingError: the store cannot be used.
+        """
+        from mlflow.exceptions import MlflowException
+
+        with translated(f"run {run_id} cannot be ended"):
+            try:
+                run = self._client.get_run(run_id)
+            except MlflowException as problem:
+                if problem.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return
+            if run.info.status in ("RUNNING", "FINISHED"):
+                self._client.set_tag(run_id, SUPERSEDED_TAG, "true")
+                self._client.set_terminated(run_id, status="KILLED")
+
+    def close_dead_runs(self) -> None:
+        """End the runs that killed processes of this host left open.
+
+        Raises:
+            TrackingError: the store cannot be used.
+        """
+        with translated(f"the open runs of tracking.uri={self.uri} cannot be read"):
+            close_dead_runs(self._client, self.experiment_id)
+
+    def resume_sweep(self, run_id: str) -> bool:
+        """Open the parent run of a sweep again; False where the store does not have it.
+
+        Raises:
+            TrackingError: the store cannot be used.
+        """
+        from mlflow.exceptions import MlflowException
+
+        with translated(f"run {run_id} cannot be opened again"):
+            try:
+                self._client.update_run(run_id, status="RUNNING")
+                self._client.set_tag(run_id, PROCESS_TAG, this_process())
+            except MlflowException as problem:
+                if problem.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return False
+        return True
+
     def start_sweep(self, *, name: str, tags: Mapping[str, Any], note: str) -> str:
         """Start the parent of a sweep's trials, before the first of them.
 
@@ -141,7 +194,11 @@ class Store:
 
 
 def _origin() -> dict[str, str]:
-    tags = {"mlflow.source.name": "qatexp", "mlflow.source.type": "LOCAL"}
+    tags = {
+        "mlflow.source.name": "qatexp",
+        "mlflow.source.type": "LOCAL",
+        PROCESS_TAG: this_process(),
+    }
     try:
         return {**tags, "mlflow.user": getpass.getuser()}
     except (OSError, KeyError):  # a container's user often has no name

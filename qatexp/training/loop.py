@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from qatexp.config.schema import Select
-from qatexp.errors import TrainingError
+from qatexp.errors import NonFiniteLossError, TrainingError
 from qatexp.training.evaluate import Scores, evaluate
 from qatexp.training.plan import TrainPlan, build_optimizer
 from qatexp.training.progress import Reporter, reporter
@@ -101,7 +101,7 @@ def train_(
         on_epoch: called with each finished epoch's figures, on the first rank.
 
     Raises:
-        TrainingError: the loss became infinite or NaN.
+        NonFiniteLossError: the loss became infinite or NaN.
     """
     steering = Steering(label_smoothing=plan.label_smoothing) if steering is None else steering
     job = _Job(name, plan, data, fabric, seed, plan.steps(data.steps_per_epoch()), steering)
@@ -203,7 +203,7 @@ def _train_epoch_(
         total += loss.detach()
         value = float(total) if index % look_every == 0 or index == job.steps - 1 else None
         if value is not None and not math.isfinite(value):
-            raise TrainingError(_diverged(job, epoch, index))
+            raise NonFiniteLossError(_diverged(job, epoch, index))
         report.step(None if value is None else value / (index + 1))
     return float(total) / job.steps
 

@@ -1,0 +1,7 @@
+"""What Hydra finds of qatexp: it takes plugins from modules below `hydra_plugins` alone."""
+
+from qatexp.sweep import grid
+
+
+class GridSweeper(grid.GridSweeper):
+    """See `qatexp.sweep.grid`; chosen by ``hydra/sweeper=qatexp_grid``, the default."""

@@ -1,0 +1,70 @@
+"""The sweeper: hands the launcher those points of a plan that are not finished."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.plugins.sweeper import Sweeper
+from omegaconf import DictConfig, OmegaConf
+
+from qatexp.records.plan import SweepPlan
+from qatexp.sweep.resume import is_finished
+
+log = logging.getLogger(__name__)
+
+_announced: list[SweepPlan] = []
+"""The plan of this process's command, made and checked before Hydra was started."""
+
+
+def announce(plan: SweepPlan) -> None:
+    """Say what the next sweep of this process has to do."""
+    _announced[:] = [plan]
+
+
+def announced() -> SweepPlan | None:
+    """The plan that was announced; None where another sweeper chooses its points on its way."""
+    return _announced[0] if _announced else None
+
+
+class GridSweeper(Sweeper):
+    """Launches the points that the command line has planned, under the numbers they have there.
+
+    Args:
+        params: further overrides with several values, as ``hydra.sweeper.params``; the plan has
+            them already.
+    """
+
+    def __init__(self, params: DictConfig | None = None) -> None:
+        self.params = params
+        self.launcher: Any = None
+        self.config: DictConfig | None = None
+
+    def setup(self, *, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
+        """Set up the launcher; called by Hydra."""
+        from hydra.core.plugins import Plugins
+
+        self.config = config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Sequence[Any]:
+        """Launch what is left to do; the results lie in the trials' records."""
+        del arguments  # the plan was made of them
+        assert self.config is not None
+        folder, plan = Path(self.config.hydra.sweep.dir), announced()
+        assert plan is not None, "a sweep starts with the command line, which plans it"
+        OmegaConf.save(self.config, folder / "multirun.yaml")
+        left = [point for point in plan.points if not is_finished(folder, point)]
+        done = len(plan.points) - len(left)
+        if done:
+            log.info("%d of %d trials are finished already", done, len(plan.points))
+        if not left:
+            return []
+        # Launchers count from 0; the folder is that of the point's own number.
+        batch = [[*point.overrides, f"hydra.sweep.subdir='{point.number}'"] for point in left]
+        results: Sequence[Any] = self.launcher.launch(batch, initial_job_idx=0)
+        return results

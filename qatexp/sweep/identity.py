@@ -1,0 +1,50 @@
+"""What makes two trials the same: their configuration, the code, and the files that they name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qatexp.config.fingerprint import fingerprint
+from qatexp.config.parse import plain_config
+from qatexp.config.schema import ExperimentConfig
+from qatexp.stages.code import code_of
+
+CONFIG = "config"
+"""Name of this fingerprint among those of a record."""
+_AROUND = ("tracking", "cache", "sweep")
+"""Branches that say where results go, and change none."""
+_LIBRARIES = ("torch", "torchvision", "torchao", "onnx", "onnxscript", "onnxruntime")
+
+
+def trial_fingerprint(config: ExperimentConfig) -> str:
+    """Hash everything that a trial's record depends on, as far as it can be told at once.
+
+    A checkpoint counts by its size and time, and a folder of images by the times of its folders:
+    images that are changed in place start no finished trial anew, but the stages of the next
+    sweep, which look at their content.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    plain = {key: value for key, value in plain_config(config).items() if key not in _AROUND}
+    files = [_state(config.model.checkpoint), _folders(config.dataset.root)]
+    return fingerprint(plain, files, code_of("", libraries=_LIBRARIES))
+
+
+def _state(path: str | None) -> list[int] | None:
+    if path is None:
+        return None
+    found = Path(path).expanduser().stat()
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _folders(root: str | None) -> list[Any]:
+    """Times of a folder and of those two levels below it, where images of a class lie."""
+    top = None if root is None else Path(root).expanduser()
+    if top is None or not top.is_dir():
+        return []
+    folders = [top, *(path for pattern in ("*", "*/*") for path in top.glob(pattern))]
+    return sorted(
+        [str(path.relative_to(top)), path.stat().st_mtime_ns] for path in folders if path.is_dir()
+    )

@@ -1,0 +1,93 @@
+"""Which sweep a command goes on with, and which of its trials are finished."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from qatexp.errors import ConfigError, StoreError
+from qatexp.records import load_record
+from qatexp.records.plan import PLAN_FILE, Point, SweepPlan, load_plan
+from qatexp.sweep.identity import CONFIG
+
+AUTO, NEVER = "auto", "never"
+
+
+def resumed(plan: SweepPlan, *, resume: str, sweeps: Path) -> tuple[Path | None, SweepPlan]:
+    """Find the sweep to go on with, and number the points as it did.
+
+    Args:
+        plan: what the command asks for, numbered from 0.
+        resume: `sweep.resume`: auto, never, or the folder of a sweep.
+        sweeps: the folder in which sweeps have theirs.
+
+    Returns:
+        The folder, None for a sweep of its own; and the plan, with points of that sweep that the
+        command does not ask for left out.
+
+    Raises:
+        ConfigError: `resume` is a folder without a sweep.
+    """
+    if resume == NEVER:
+        return None, plan
+    if resume != AUTO:
+        return Path(resume), _numbered(plan, _given(Path(resume)))
+    for folder in sorted(sweeps.glob("[!.]*"), key=lambda path: path.name, reverse=True):
+        earlier = _readable(folder)
+        if earlier is not None and earlier.fingerprints == plan.fingerprints:
+            return folder, _numbered(plan, earlier)
+    return None, plan
+
+
+def is_finished(folder: Path, point: Point) -> bool:
+    """Whether the sweep in a folder has the finished record of this very point."""
+    try:
+        record = load_record(folder / str(point.number))
+    except StoreError:
+        return False
+    return record.status == "finished" and record.fingerprints.get(CONFIG) == point.fingerprint
+
+
+def earlier_overrides(folder: Path) -> tuple[str, ...]:
+    """The overrides of the command that started the sweep in a folder.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    return _given(folder).overrides
+
+
+def _given(folder: Path) -> SweepPlan:
+    try:
+        return load_plan(folder)
+    except StoreError as problem:
+        raise ConfigError(
+            f"sweep.resume={folder}: {problem}; allowed: auto, never, or the folder of a sweep, "
+            f"which holds a {PLAN_FILE}."
+        ) from problem
+
+
+def _readable(folder: Path) -> SweepPlan | None:
+    try:
+        return load_plan(folder)
+    except StoreError:
+        return None
+
+
+def _numbered(plan: SweepPlan, earlier: SweepPlan) -> SweepPlan:
+    numbers = {point.fingerprint: point.number for point in earlier.points}
+    following = max(numbers.values(), default=-1) + 1
+    points = []
+    for point in plan.points:
+        number = numbers.get(point.fingerprint)
+        if number is None:
+            number, following = following, following + 1
+        points.append(replace(point, number=number))
+    return replace(plan, points=tuple(points), mlflow_run_id=earlier.mlflow_run_id)
+
+
+def united(plan: SweepPlan, earlier: Sequence[Point]) -> SweepPlan:
+    """A plan with the points of an earlier one that it does not have, in the order of numbers."""
+    kept = [point for point in earlier if point.fingerprint not in plan.fingerprints]
+    return replace(plan, points=tuple(sorted((*plan.points, *kept), key=lambda p: p.number)))
