@@ -1,5 +1,6 @@
 """Which folders count as runs and sweeps, and what becomes of damaged ones."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -47,29 +48,29 @@ def test_what_has_no_figures_is_kept_with_its_reason(make_sweep, make_record, fa
     assert [trial.name for trial, _ in sweep.finished] == ["0"]
 
 
-MULTIRUN = """
-hydra:
-  sweeper: {_target_: hydra._internal.core_plugins.basic_sweeper.%s, params: {seed: "0,1,2"}}
-  overrides: {task: ["qconfig.bits=8,4", "name=x"]}
-"""
+PLAN = {
+    "schema": 1,
+    "overrides": [],
+    "mlflow_run_id": None,
+    "points": [{"number": n, "overrides": [], "fingerprint": str(n)} for n in range(6)],
+}
 
 
 @pytest.mark.parametrize(
     ("text", "planned"),
     [
-        pytest.param(MULTIRUN % "BasicSweeper", 6, id="grid"),
-        pytest.param(MULTIRUN % "OtherSweeper", None, id="other-sweeper"),
-        pytest.param("hydra: [", None, id="damaged"),
-        pytest.param("hydra: {}", None, id="another-layout"),
+        pytest.param(json.dumps(PLAN), 6, id="grid"),
+        pytest.param("{", None, id="damaged"),
+        pytest.param("{}", None, id="another-layout"),
         pytest.param(None, None, id="missing"),
     ],
 )
-def test_the_number_of_trials_that_were_meant_is_what_hydra_wrote(
+def test_the_number_of_trials_that_were_meant_is_that_of_the_plan(
     make_sweep, make_record, text, planned
 ):
     folder = make_sweep(make_record())
     if text is not None:
-        (folder / "multirun.yaml").write_text(text)
+        (folder / "sweep.json").write_text(text)
     assert collect(folder).planned == planned
 
 

@@ -1,0 +1,45 @@
+"""What a trial finds before it starts: earlier attempts, and too many failures beside it."""
+
+import os
+
+import pytest
+
+from qatexp.pipeline import write_record
+from qatexp.records import Record
+from qatexp.sweep.callback import SWEEP_STARTED
+from qatexp.sweep.trial import earlier_run, skipped, too_many_failures
+
+
+@pytest.fixture
+def failed(tmp_path):
+    """Write failed records, some of them before the sweep was started."""
+
+    def write(number, modified):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        write_record(Record("x", "failed", {}), folder)
+        os.utime(folder / "record.json", (modified, modified))
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("most", "expected"), [(None, False), (1, True), (2, True), (3, False)], ids=str
+)
+def test_failures_since_the_start_count(tmp_path, monkeypatch, failed, most, expected):
+    monkeypatch.setenv(SWEEP_STARTED, "1000.0")
+    for number, modified in enumerate((900, 1001, 1002)):
+        failed(number, modified)
+    assert too_many_failures(tmp_path / "3", most) is expected
+
+
+def test_a_trial_that_does_not_start_says_why():
+    record = skipped("x", {"seed": 0}, 2)
+    assert record.status == "skipped"
+    assert record.error["message"] == "not started, as sweep.max_failures=2 trials had failed"
+
+
+def test_the_run_of_an_earlier_attempt_is_found(tmp_path):
+    assert earlier_run(tmp_path) is None
+    write_record(Record("x", "running", {}, mlflow_run_id="f00d"), tmp_path)
+    assert earlier_run(tmp_path) == "f00d"
