@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import qatexp.quantization  # noqa: F401  before torchao, whose import logs a deprecation
+
 
 class OddNet(nn.Module):
     """Zero and negative gammas, eps 1e-3, ReLU6, depthwise and grouped convs, concat, dropout."""
