@@ -23,6 +23,13 @@ from qatexp.quantization.in_place import remove_in_place_
 aten = torch.ops.aten
 
 _DROPOUT = {aten.dropout.default, aten.feature_dropout.default}
+_PADDED_BY_NAME = {
+    aten.conv1d.padding: aten.conv1d.default,
+    aten.conv2d.padding: aten.conv2d.default,
+}
+"""Convolutions that take a word for their padding, and those that take numbers."""
+_CONV_DEFAULTS = (None, 1, "valid", 1, 1)
+"""Bias, stride, padding, dilation and groups, as the operator has them."""
 _GLOBAL_MEAN_DIMS = ([2, 3], [-1, -2], [-2, -1], [3, 2])
 
 
@@ -147,6 +154,31 @@ def _canonicalize_(graph_module: fx.GraphModule) -> None:
             _mean_to_pool_(graph_module.graph, node)
         elif node.target is aten.adaptive_avg_pool2d.default:
             _simplify_adaptive_pool_(graph_module.graph, node)
+        elif node.target in _PADDED_BY_NAME:
+            _spell_out_padding_(graph_module.graph, node)
+
+
+def _spell_out_padding_(graph: fx.Graph, node: fx.Node) -> None:
+    """A convolution with padding "same" or "valid" as one with numbers."""
+    missing = _CONV_DEFAULTS[len(node.args) - 2 :]
+    x, weight, bias, stride, padding, dilation, groups = (*node.args, *missing)
+    sizes = list(weight.meta["val"].shape[2:])
+    dilations = dilation if isinstance(dilation, list) else [dilation] * len(sizes)
+    totals = [
+        d * (k - 1) if padding == "same" else 0 for d, k in zip(dilations, sizes, strict=True)
+    ]
+    before = [total // 2 for total in totals]
+    if any(total % 2 for total in totals):
+        # An even kernel wants one more at the end; pairs start from the last axis.
+        pairs = [[low, total - low] for low, total in zip(before, totals, strict=True)]
+        amounts = [amount for pair in reversed(pairs) for amount in pair]
+        with graph.inserting_before(node):
+            padded = graph.call_function(aten.constant_pad_nd.default, (x, amounts, 0.0))
+        padded.meta = dict(x.meta)
+        padded.meta["val"] = nn.functional.pad(x.meta["val"], amounts)
+        x, before = padded, [0] * len(sizes)
+    node.target = _PADDED_BY_NAME[node.target]
+    node.args = (x, weight, bias, stride, before, dilation, groups)
 
 
 def _all_tensors(node: fx.Node) -> bool:

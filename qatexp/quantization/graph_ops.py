@@ -18,6 +18,7 @@ WEIGHTED = {aten.conv1d.default, aten.conv2d.default, aten.linear.default}
 
 FLOAT_LAYERS = {
     aten.conv3d.default,
+    aten.conv3d.padding,
     aten.conv_transpose1d.default,
     aten.conv_transpose2d.input,
     aten.conv_transpose3d.input,

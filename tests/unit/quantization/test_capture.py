@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from qatexp.config.schema import QConfig
 from qatexp.errors import ModelError
 from qatexp.quantization.capture import capture
+from qatexp.quantization.prepare import prepare
 
 
 def test_captured_graph_computes_what_the_model_computes(odd_net, images):
@@ -134,3 +136,16 @@ def test_dropout_of_whole_channels_in_place_is_kept(images):
     graph_module = capture(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Dropout2d(0.2, True)), images)
     (dropout,) = (m for m in graph_module.modules() if isinstance(m, nn.Dropout2d))
     assert dropout.p == 0.2
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("kernel", [(3, 3), (2, 5), (1, 4)], ids=str)
+def test_a_convolution_whose_padding_is_a_word_is_quantized_too(padding, kernel):
+    """It stayed in float without a word: torch has an operator of its own for it."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 4, kernel, padding=padding, dilation=(1, 2))
+    model = nn.Sequential(conv, nn.ReLU(), nn.Conv2d(4, 4, 3)).eval()
+    images = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(capture(model, images)(images), model(images))
+    assert list(prepare(model, images, QConfig()).plan.layers) == ["0", "2"]
