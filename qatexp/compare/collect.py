@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from qatexp.config.points import planned_points
@@ -21,7 +22,8 @@ class Trial:
     """One run of a sweep."""
 
     name: str
-    """Its number in the sweep; the folder's name for a single run."""
+    """Its number in the sweep, behind the sweep's label where there are several; the folder's name
+    for a single run."""
     folder: Path
     record: Record | None
     """None where there is no record, or none that can be read."""
@@ -29,11 +31,13 @@ class Trial:
     """finished, failed, interrupted, running or unreadable."""
     problem: str = ""
     """Why there is nothing to compare, as the rest of a sentence; empty for a finished trial."""
+    sweep: str = ""
+    """Label of its sweep where several are compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """The trials of a sweep in the order of their numbers, or one run alone."""
+    """The trials of one or several sweeps in the order of their numbers, or one run alone."""
 
     folder: Path
     trials: tuple[Trial, ...]
@@ -41,6 +45,14 @@ class Sweep:
     """Whether `folder` is the folder of a run itself."""
     planned: int | None = None
     """Number of trials that the sweep is meant to have; None where nothing says so."""
+    sources: Mapping[str, Path] = field(default_factory=dict)
+    """Folders by label, where several are compared."""
+    where: str = ""
+    """The expression that chose these trials; empty where all are here."""
+    left_out: int = 0
+    """Number of trials that the expression left out."""
+    baseline: Trial | None = None
+    """The trial that all others are compared with; it need not be among `trials`."""
 
     @property
     def records(self) -> list[Record]:
