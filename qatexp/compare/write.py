@@ -8,6 +8,7 @@ from pathlib import Path
 
 from qatexp.compare.collect import Sweep
 from qatexp.compare.grid import escape_markdown, to_markdown
+from qatexp.compare.page import page_text
 from qatexp.compare.report import report
 from qatexp.compare.reproduce import command
 from qatexp.compare.rows import csv_text, single_rows, sweep_rows
@@ -18,12 +19,12 @@ from qatexp.store.atomic import write_text
 
 logger = logging.getLogger(__name__)
 
-CSV_FILE, MARKDOWN_FILE = "compare.csv", "compare.md"
+CSV_FILE, MARKDOWN_FILE, PAGE_FILE = "compare.csv", "compare.md", "compare.html"
 PICTURE_FILE = "pareto.png"
 
 
 def write_comparison(sweep: Sweep, folder: Path) -> list[Path]:
-    """Write ``compare.csv``, ``compare.md`` and, if anything can be drawn, ``pareto.png``.
+    """Write ``compare.csv``, ``.md``, ``.html`` and, if anything can be drawn, ``pareto.png``.
 
     An earlier picture that can no longer be drawn anew is removed: it would show other trials.
 
@@ -43,6 +44,7 @@ def write_comparison(sweep: Sweep, folder: Path) -> list[Path]:
     texts = {
         CSV_FILE: csv_text(rows),
         MARKDOWN_FILE: markdown_text(sweep, has_picture=bool(records)),
+        PAGE_FILE: page_text(sweep, commands),
     }
     for name, text in texts.items():
         write_text(folder / name, text)
