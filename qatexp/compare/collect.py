@@ -33,6 +33,8 @@ class Trial:
     """Why there is nothing to compare, as the rest of a sentence; empty for a finished trial."""
     sweep: str = ""
     """Label of its sweep where several are compared."""
+    overrides: tuple[str, ...] | None = None
+    """Of its command line, where they are not in its folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,8 @@ class Sweep:
     """Whether `folder` is the folder of a run itself."""
     planned: int | None = None
     """Number of trials that the sweep is meant to have; None where nothing says so."""
-    sources: Mapping[str, Path] = field(default_factory=dict)
-    """Folders by label, where several are compared."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Folders, or sweeps of MLflow, by label where several are compared."""
     where: str = ""
     """The expression that chose these trials; empty where all are here."""
     left_out: int = 0
@@ -80,7 +82,7 @@ def collect(folder: Path) -> Sweep:
         StoreError: there is nothing to compare in it.
     """
     if (folder / RECORD_FILE).exists():
-        return Sweep(folder, (_read(folder),), is_single=True)
+        return Sweep(folder, (read_trial(folder),), is_single=True)
     try:
         numbered = [path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()]
     except OSError as problem:
@@ -92,7 +94,7 @@ def collect(folder: Path) -> Sweep:
             f"of trials; give the folder of a run or of a sweep"
         )
     folders = sorted(numbered, key=lambda path: int(path.name))
-    trials = tuple(_read(path) for path in folders)
+    trials = tuple(read_trial(path) for path in folders)
     return Sweep(folder, trials, is_single=False, planned=planned_points(folder / MULTIRUN_FILE))
 
 
@@ -113,7 +115,8 @@ def newest_sweep(multirun: Path) -> Path:
     raise StoreError(f"no runs yet in {multirun}; start one with qatexp")
 
 
-def _read(folder: Path) -> Trial:
+def read_trial(folder: Path) -> Trial:
+    """Read what a run has left in its folder, if it has."""
     name = folder.resolve().name
     if not (folder / RECORD_FILE).exists():
         return Trial(name, folder, None, UNREADABLE, f"left no {RECORD_FILE}")

@@ -36,14 +36,23 @@ def gather(folders: Sequence[Path], *, home: Path) -> Sweep:
         return sweeps[0]
     labelled = list(zip(_labels(folders), sweeps, strict=True))
     trials = [_labelled(trial, label, sweep) for label, sweep in labelled for trial in sweep.trials]
-    stamp = datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
     return Sweep(
-        folder=home / "compare" / stamp,
+        folder=new_folder(home),
         trials=tuple(trials),
         is_single=False,
         planned=_planned(sweeps),
-        sources={label: sweep.folder for label, sweep in labelled},
+        sources={label: str(sweep.folder) for label, sweep in labelled},
     )
+
+
+def new_folder(home: Path) -> Path:
+    """Where a comparison goes that belongs to no single folder; it is not created."""
+    return home / "compare" / datetime.now().astimezone().strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def letters(count: int) -> list[str]:
+    """A, B, C: labels that take little room in a table."""
+    return [ascii_uppercase[i] if i < len(ascii_uppercase) else f"S{i + 1}" for i in range(count)]
 
 
 def _labelled(trial: Trial, label: str, sweep: Sweep) -> Trial:
@@ -56,8 +65,7 @@ def _labels(folders: Sequence[Path]) -> list[str]:
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) == len(names) and max(map(len, names)) <= _LONGEST_LABEL:
         return names
-    count = len(ascii_uppercase)
-    return [ascii_uppercase[i] if i < count else f"S{i + 1}" for i in range(len(folders))]
+    return letters(len(folders))
 
 
 def _planned(sweeps: Sequence[Sweep]) -> int | None:

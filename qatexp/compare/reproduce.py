@@ -11,6 +11,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
+from qatexp.compare.collect import Trial
+
 _DEFAULT_CONFIG = "config"
 
 
@@ -20,7 +22,14 @@ class Command:
 
     line: str
     folder: str
-    """The working directory that relative paths of the command start from."""
+    """The working directory that relative paths of the command start from; empty if not known."""
+
+
+def trial_command(trial: Trial) -> Command | None:
+    """The command line of a trial, from what was logged of it or from its folder."""
+    if trial.overrides is not None:
+        return Command(shlex.join(["qatexp", *trial.overrides]), "")
+    return command(trial.folder)
 
 
 def command(run: Path) -> Command | None:

@@ -48,7 +48,7 @@ def sweep_rows(sweep: Sweep, commands: Mapping[str, Command | None]) -> list[Row
     for trial in sweep.trials:
         head = {"trial": trial.name, "status": trial.status, "pareto": 0}
         tail = {"command": line.line} if (line := commands.get(trial.name)) is not None else {}
-        head |= {"sweep": str(sweep.sources[trial.sweep])} if trial.sweep else {}
+        head |= {"sweep": sweep.sources[trial.sweep]} if trial.sweep else {}
         if trial.record is None:
             rows.append({**head, "problem": trial.problem, **tail})
             continue

@@ -25,7 +25,7 @@ from qatexp.records import Record
 MARK = "*"
 """Stands behind the number of a trial on the Pareto front."""
 _ACCURACIES = ("fp32", "ptq", "qat")
-_DELTAS = ("diff\ntop-1", "diff\nsize %", "diff\nlatency %")
+_DELTAS = ("diff\ntop-1", "diff\nsize %", "diff\ntime %")
 _MOST_NAMES = 6
 
 

@@ -10,7 +10,7 @@ from qatexp.compare.collect import Sweep
 from qatexp.compare.grid import escape_markdown, to_markdown
 from qatexp.compare.page import page_text
 from qatexp.compare.report import report
-from qatexp.compare.reproduce import command
+from qatexp.compare.reproduce import trial_command
 from qatexp.compare.rows import csv_text, single_rows, sweep_rows
 from qatexp.errors import StoreError
 from qatexp.figures import trade_off
@@ -38,7 +38,7 @@ def write_comparison(sweep: Sweep, folder: Path) -> list[Path]:
     Raises:
         StoreError: a file cannot be written.
     """
-    commands = {trial.name: command(trial.folder) for trial in sweep.trials}
+    commands = {trial.name: trial_command(trial) for trial in sweep.trials}
     rows = single_rows(sweep) if sweep.is_single else sweep_rows(sweep, commands)
     records = [record for _, record in sweep.finished if deployable(record) is not None]
     texts = {

@@ -113,6 +113,12 @@ const Charts = (() => {
     labels(board.root, edge, frontLabels(places, front, field, sx, sy, shown), taken);
   }
 
+  /** Whether any ptq file is so bad that it lies below the axis. */
+  function hasFallen() {
+    const { low } = accuracyLimits();
+    return finished.some((i) => variantOf(i, "ptq")?.deployed_top1 < low);
+  }
+
   function variantColour({ name, trials: [first] }, state) {
     if (state.colours.meaning.length > 0) return state.colours.of(first);
     return name === "ptq" ? "var(--c4)" : "var(--c0)";
@@ -265,5 +271,5 @@ const Charts = (() => {
 
   const kinds = { size: tradeOff, latency: tradeOff, lines, gap, parity, seeds };
   const draw = (host, state, legend) => kinds[host.dataset.chart](host, state, legend);
-  return { draw, colours, usable, finished, percent, size, latency, signed };
+  return { draw, colours, usable, hasFallen, finished, percent, size, latency, signed };
 })();

@@ -42,6 +42,11 @@ def content(sweep: Sweep, commands: Mapping[str, Command | None]) -> dict[str, A
             for place, trial in enumerate(sweep.trials)
             if trial in sweep.others
         ],
+        "warnings": [
+            text
+            for text in found.warnings
+            if not any(text.endswith(trial.problem) for trial in sweep.others)
+        ],
         "hint": _hint(differing),
         "example": _EXAMPLE if sweep.is_single else _placeholder(differing, sweep),
     }
@@ -53,7 +58,9 @@ def _rows(sweep: Sweep, rows: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]
     found = []
     for first, *rest in rows:
         name = first.removesuffix(f" {MARK}")
-        found.append({"trial": index.get(name, 0), "name": name, "cells": rest})
+        is_baseline = sweep.baseline is not None and sweep.baseline.name == name
+        own = {"trial": index.get(name, 0), "name": name, "is_baseline": is_baseline}
+        found.append({**own, "cells": rest})
     return found
 
 

@@ -184,6 +184,7 @@
   let width = innerWidth;
   addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; draw(); } });
 
+  if (one("#fallen")) one("#fallen").hidden = !Charts.hasFallen();
   const isSeed = (index) => Number(DATA.knobs[index].key === "seed");
   const usable = DATA.knobs.map((_, index) => index).filter(Charts.usable)
     .sort((a, b) => isSeed(a) - isSeed(b));

@@ -62,7 +62,7 @@ const Svg = (() => {
       top: MARGIN.top, bottom: height - MARGIN.bottom,
     };
     const [sx, sy] = [scale(x, edge.left, edge.right), scale(y, edge.bottom, edge.top)];
-    const fitting = Math.max(3, Math.floor((edge.right - edge.left) / 75));
+    const fitting = Math.max(4, Math.floor((edge.right - edge.left) / 75));
     const along = x.ticks ?? (x.log ? logTicks(x.low, x.high) : niceTicks(x.low, x.high, fitting));
     for (const tick of along) {
       add(root, "line", { class: "grid", x1: sx(tick), x2: sx(tick), y1: edge.top, y2: edge.bottom });

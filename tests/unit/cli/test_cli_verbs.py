@@ -33,6 +33,12 @@ def said(capsys, monkeypatch, tmp_path):
             "qatexp: port 99999999 is not possible; allowed: 1 to 65535.\n",
             id="port out of range",
         ),
+        pytest.param(["compare", "--uri", "x"], "add --experiment=NAME", id="uri alone"),
+        pytest.param(
+            ["compare", "a", "--experiment", "x"],
+            "--experiment=x and FOLDER=a exclude each other; give one",
+            id="folder and experiment",
+        ),
         pytest.param(
             ["ui", "--uri", "http://127.0.0.1:9"], "http://127.0.0.1:9", id="no server there"
         ),

@@ -165,7 +165,7 @@ def test_failures_alone_have_a_page(page, failed):
 def test_baseline_and_filter_show_in_the_page(page):
     found = page(where="bits == 4", baseline="0")
     assert found.text("h1") == ["cifar_resnet20-cifar10: 1 of 3 trials where bits == 4"]
-    assert any("diff\nlatency %" in text for text in found.text("button"))
+    assert any("diff\ntime %" in text for text in found.text("button"))
     assert [trial["name"] for trial in found.data["trials"]] == ["1"]
 
 
