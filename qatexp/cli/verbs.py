@@ -28,16 +28,37 @@ def analyze(overrides: tuple[str, ...], config_dir: str | None) -> int:
 
 
 @verbs.command()
-@click.argument("folder", required=False, type=click.Path(path_type=Path))
-def compare(folder: Path | None) -> None:
-    """Compare the trials of a sweep, or the variants of a run (default: the newest)."""
+@click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--where", default="", help="keep trials for which it holds: 'bits <= 4 and pareto'")
+@click.option("--baseline", default="", help="number or name of a trial to take differences from")
+@click.option("--out", type=click.Path(path_type=Path), help="folder of the files; it may be new")
+@click.option("--experiment", default="", help="read an MLflow experiment instead of folders")
+@click.option("--uri", default=None, help="its store, if another than tracking.uri's default")
+def compare(
+    folders: tuple[Path, ...],
+    *,
+    where: str,
+    baseline: str,
+    out: Path | None,
+    experiment: str,
+    uri: str | None,
+) -> None:
+    """Compare the trials of sweeps, or the variants of a run (default: the newest).
+
+    Files go to the folder that is compared; for several folders, or an experiment, to a new one in
+    multirun/compare.
+    """
     from rich.console import Console
 
-    from qatexp.compare import collect, newest_sweep, print_comparison, write_comparison
+    from qatexp.cli.comparison import collected
+    from qatexp.compare import print_comparison, select, write_comparison
+    from qatexp.store.atomic import ensure_folder
 
-    sweep = collect(newest_sweep(Path("multirun")) if folder is None else folder)
+    sweep = collected(folders, experiment=experiment, uri=uri)
+    sweep = select(sweep, where=where, baseline=baseline)
+    folder = ensure_folder(sweep.folder if out is None else out)
     print_comparison(sweep, Console())
-    for path in write_comparison(sweep, sweep.folder):
+    for path in write_comparison(sweep, folder):
         click.echo(f"wrote {path}")
 
 

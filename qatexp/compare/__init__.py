@@ -1,7 +1,9 @@
-"""Compare the variants of a run, or the trials of a sweep: tables, files and a picture."""
+"""Compare the variants of a run, or the trials of sweeps: tables, files, a page, a picture."""
 
 from qatexp.compare.collect import Sweep, Trial, collect, newest_sweep
+from qatexp.compare.gather import gather
 from qatexp.compare.pareto import pareto
+from qatexp.compare.select import select
 from qatexp.compare.show import print_comparison, trials_table, variants_table
 from qatexp.compare.write import write_comparison
 
@@ -9,9 +11,11 @@ __all__ = [
     "Sweep",
     "Trial",
     "collect",
+    "gather",
     "newest_sweep",
     "pareto",
     "print_comparison",
+    "select",
     "trials_table",
     "variants_table",
     "write_comparison",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from qatexp.errors import StoreError
@@ -18,7 +19,8 @@ class Trial:
     """One run of a sweep."""
 
     name: str
-    """Its number in the sweep; the folder's name for a single run."""
+    """Its number in the sweep, behind the sweep's label where there are several; the folder's name
+    for a single run."""
     folder: Path
     record: Record | None
     """None where there is no record, or none that can be read."""
@@ -26,11 +28,15 @@ class Trial:
     """finished, failed, interrupted, running or unreadable."""
     problem: str = ""
     """Why there is nothing to compare, as the rest of a sentence; empty for a finished trial."""
+    sweep: str = ""
+    """Label of its sweep where several are compared."""
+    overrides: tuple[str, ...] | None = None
+    """Of its command line, where they are not in its folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """The trials of a sweep in the order of their numbers, or one run alone."""
+    """The trials of one or several sweeps in the order of their numbers, or one run alone."""
 
     folder: Path
     trials: tuple[Trial, ...]
@@ -38,6 +44,14 @@ class Sweep:
     """Whether `folder` is the folder of a run itself."""
     planned: int | None = None
     """Number of trials that the sweep is meant to have; None where nothing says so."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Folders, or sweeps of MLflow, by label where several are compared."""
+    where: str = ""
+    """The expression that chose these trials; empty where all are here."""
+    left_out: int = 0
+    """Number of trials that the expression left out."""
+    baseline: Trial | None = None
+    """The trial that all others are compared with; it need not be among `trials`."""
 
     @property
     def records(self) -> list[Record]:
@@ -65,7 +79,7 @@ def collect(folder: Path) -> Sweep:
         StoreError: there is nothing to compare in it.
     """
     if (folder / RECORD_FILE).exists():
-        return Sweep(folder, (_read(folder),), is_single=True)
+        return Sweep(folder, (read_trial(folder),), is_single=True)
     try:
         numbered = [path for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()]
     except OSError as problem:
@@ -77,7 +91,7 @@ def collect(folder: Path) -> Sweep:
             f"of trials; give the folder of a run or of a sweep"
         )
     folders = sorted(numbered, key=lambda path: int(path.name))
-    trials = tuple(_read(path) for path in folders)
+    trials = tuple(read_trial(path) for path in folders)
     return Sweep(folder, trials, is_single=False, planned=_planned(folder))
 
 
@@ -105,7 +119,8 @@ def _planned(folder: Path) -> int | None:
         return None
 
 
-def _read(folder: Path) -> Trial:
+def read_trial(folder: Path) -> Trial:
+    """Read what a run has left in its folder, if it has."""
     name = folder.resolve().name
     if not (folder / RECORD_FILE).exists():
         return Trial(name, folder, None, UNREADABLE, f"left no {RECORD_FILE}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qatexp.compare.collect import FAILED, INTERRUPTED, RUNNING, UNREADABLE, Sweep
 from qatexp.compare.grid import Grid
+from qatexp.compare.seeds import seed_groups
+from qatexp.compare.seeds_table import reference_group, seeds_grid, seeds_notes
 from qatexp.compare.trials import trials_grid, trials_notes, trials_warnings
 from qatexp.compare.variants import variants_grid, variants_notes
 from qatexp.figures.units import counted
@@ -22,6 +24,9 @@ class Report:
     """What the figures are, and what else was found."""
     warnings: list[str]
     """What was weakened, and which trials have no figures."""
+    seeds: Grid | None = None
+    """Mean and spread over seeds, where seeds were swept."""
+    seeds_notes: tuple[str, ...] = ()
 
 
 def report(sweep: Sweep) -> Report:
@@ -31,11 +36,17 @@ def report(sweep: Sweep) -> Report:
     warnings = [*trials_warnings(sweep), *_missing(sweep)]
     if not sweep.finished:
         return Report(_title(sweep), None, [], warnings)
-    return Report(_title(sweep), trials_grid(sweep), trials_notes(sweep), warnings)
+    found = Report(_title(sweep), trials_grid(sweep), trials_notes(sweep), warnings)
+    groups = seed_groups(sweep)
+    if not groups:
+        return found
+    reference = reference_group(groups, sweep.baseline)
+    grid = seeds_grid(groups, reference)
+    return replace(found, seeds=grid, seeds_notes=tuple(seeds_notes(groups, reference)))
 
 
 def _missing(sweep: Sweep) -> list[str]:
-    started = len(sweep.trials)
+    started = len(sweep.trials) + sweep.left_out
     if sweep.planned is None or started >= sweep.planned:
         return []
     return [f"{started} of {sweep.planned} trials were started"]
@@ -54,9 +65,11 @@ def _title(sweep: Sweep) -> str:
     """Experiments, number of trials, and how many of them have no figures."""
     names = list(dict.fromkeys(record.name for record in sweep.records)) or [sweep.folder.name]
     shown = ", ".join(names) if len(names) <= 3 else counted(len(names), "experiment")
-    started, planned = len(sweep.trials), sweep.planned
+    started, planned = len(sweep.trials) + sweep.left_out, sweep.planned
     is_partial = planned is not None and started < planned
     counts = [f"{started} of {planned} trials" if is_partial else counted(started, "trial")]
+    if sweep.where:
+        counts = [f"{len(sweep.trials)} of {counted(started, 'trial')} where {sweep.where}"]
     for status in (FAILED, INTERRUPTED, RUNNING, UNREADABLE):
         number = sum(trial.status == status for trial in sweep.trials)
         counts += [f"{number} {status}"] if number else []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qatexp.compare.grid import Column, Grid, to_markdown, to_rich
-from qatexp.compare.write import csv_text
+from qatexp.compare.rows import csv_text
 from qatexp.figures.units import points
 from qatexp.records.sensitivity import Damage, Sensitivity
 from qatexp.store.atomic import write_text

@@ -48,5 +48,11 @@ def print_comparison(sweep: Sweep, console: Console) -> None:
             notes = [*notes, f"no room for {', '.join(missing)}: see compare.md"]
     for note in notes:
         console.print(note, markup=False, highlight=False)
+    if found.seeds is not None:
+        console.print()
+        console.print(to_rich(found.seeds, width=console.width))
+        console.print()
+    for note in found.seeds_notes:
+        console.print(note, markup=False, highlight=False)
     for warning in found.warnings:
         console.print(warning, style="yellow", markup=False, highlight=False)

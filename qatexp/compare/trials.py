@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from qatexp.compare.baseline import Delta, delta
 from qatexp.compare.collect import Sweep
 from qatexp.compare.grid import Column, Grid
 from qatexp.compare.pareto import RULE, better_ptq, pareto
@@ -24,6 +25,7 @@ from qatexp.records import Record
 MARK = "*"
 """Stands behind the number of a trial on the Pareto front."""
 _ACCURACIES = ("fp32", "ptq", "qat")
+_DELTAS = ("diff\ntop-1", "diff\nsize %", "diff\ntime %")
 _MOST_NAMES = 6
 
 
@@ -41,11 +43,14 @@ def trials_grid(sweep: Sweep) -> Grid:
             f"{finished[index][0].name} {MARK}" if index in best else finished[index][0].name,
             *(knob.text(records[index]) for knob in differing),
             *_figures(records[index], unit),
+            *_rest(records[index], sweep),
         )
         for index in order
     ]
     marked = frozenset(place for place, index in enumerate(order) if index in best)
-    return Grid(_columns(records, differing, unit), tuple(rows), marked)
+    against = [] if sweep.baseline is None else list(_DELTAS)
+    columns = _columns(records, differing, [*_headings(unit), *against])
+    return Grid(columns, tuple(rows), marked)
 
 
 def trials_notes(sweep: Sweep) -> list[str]:
@@ -55,6 +60,8 @@ def trials_notes(sweep: Sweep) -> list[str]:
         f"top-1, size, latency{_settings(records)} and speedup are those of the deployed files",
         f"{MARK} on the Pareto front: {RULE}",
         *_ptq_notes(sweep),
+        *_baseline_notes(sweep),
+        *(f"{name}: {folder}" for name, folder in sweep.sources.items()),
         *machine_note(records),
     ]
 
@@ -66,6 +73,17 @@ def _ptq_notes(sweep: Sweep) -> list[str]:
         return []
     whose = _listed(names, of=len(sweep.finished))
     return [f"the ptq file is on the front, and beats the qat file, in {whose}"]
+
+
+def _baseline_notes(sweep: Sweep) -> list[str]:
+    baseline = sweep.baseline
+    if baseline is None or baseline.record is None:
+        return []
+    text = label(baseline.record, knobs([*sweep.records, baseline.record]))
+    return [
+        f"differences are against trial {baseline.name} ({text}): points of top-1, and percent of "
+        f"its size and latency"
+    ]
 
 
 def trials_warnings(sweep: Sweep) -> list[str]:
@@ -85,14 +103,8 @@ def trials_warnings(sweep: Sweep) -> list[str]:
 
 
 def _columns(
-    records: Sequence[Record], differing: Sequence[Knob], unit: SizeUnit
+    records: Sequence[Record], differing: Sequence[Knob], headings: Sequence[str]
 ) -> tuple[Column, ...]:
-    headings = (
-        *(f"top-1\n{name}" for name in _ACCURACIES),
-        "qat -\nptq",
-        f"size\n{unit.name}",
-        "latency\np50 ms",
-    )
     settings = [
         Column(knob.name, is_number=all(knob.is_number(record) for record in records))
         for knob in differing
@@ -101,25 +113,48 @@ def _columns(
     return (Column("trial", is_number=False), *settings, *map(Column, headings), *spare)
 
 
+def _headings(unit: SizeUnit) -> tuple[str, ...]:
+    accuracies = (f"top-1\n{name}" for name in _ACCURACIES)
+    return (*accuracies, "qat -\nptq", f"size\n{unit.name}", "latency\np50 ms")
+
+
+def _rest(record: Record, sweep: Sweep) -> tuple[str, ...]:
+    """What stands behind the main figures: against the baseline, if any, and spare columns."""
+    against: tuple[str, ...] = ()
+    if sweep.baseline is not None:
+        against = delta_texts(delta(record, sweep.baseline))
+    deployed, parity = deployable(record), record.parity
+    if deployed is None:
+        return (*against, MISSING, MISSING)
+    agreement = MISSING if parity is None else share(parity.top1_agreement)
+    return (*against, factor(deployed.latency_speedup), agreement)
+
+
+def delta_texts(against: Delta | None) -> tuple[str, str, str]:
+    """Points of top-1, and percent of size and of latency, always with a sign."""
+    if against is None:
+        return MISSING, MISSING, MISSING
+    size, latency = (f"{100.0 * part:+.1f}" for part in (against.size_share, against.latency_share))
+    return points(against.deployed_top1), size, latency
+
+
 def _figures(record: Record, unit: SizeUnit) -> tuple[str, ...]:
     variants = record.variants
     accuracies = [
         percent(variants[name].deployed_top1) if name in variants else MISSING
         for name in _ACCURACIES
     ]
-    regained, parity = MISSING, record.parity
+    regained = MISSING
     if "qat" in variants and "ptq" in variants:
         regained = points(variants["qat"].deployed_top1 - variants["ptq"].deployed_top1)
     deployed = deployable(record)
     if deployed is None:
-        return (*accuracies, regained, *[MISSING] * 4)
+        return (*accuracies, regained, MISSING, MISSING)
     return (
         *accuracies,
         regained,
         unit.number(deployed.size_bytes),
         milliseconds(deployed.latency_ms_p50),
-        factor(deployed.latency_speedup),
-        MISSING if parity is None else share(parity.top1_agreement),
     )
 
 

@@ -160,13 +160,12 @@ def _canonicalize_(graph_module: fx.GraphModule) -> None:
 
 def _spell_out_padding_(graph: fx.Graph, node: fx.Node) -> None:
     """A convolution with padding "same" or "valid" as one with numbers."""
-    missing = _CONV_DEFAULTS[len(node.args) - 2 :]
-    x, weight, bias, stride, padding, dilation, groups = (*node.args, *missing)
+    arguments: tuple[Any, ...] = (*node.args, *_CONV_DEFAULTS[len(node.args) - 2 :])
+    x, weight, bias, stride, padding, dilation, groups = arguments
     sizes = list(weight.meta["val"].shape[2:])
     dilations = dilation if isinstance(dilation, list) else [dilation] * len(sizes)
-    totals = [
-        d * (k - 1) if padding == "same" else 0 for d, k in zip(dilations, sizes, strict=True)
-    ]
+    spans = [d * (k - 1) for d, k in zip(dilations, sizes, strict=True)]
+    totals = spans if padding == "same" else [0] * len(sizes)
     before = [total // 2 for total in totals]
     if any(total % 2 for total in totals):
         # An even kernel wants one more at the end; pairs start from the last axis.
@@ -177,7 +176,8 @@ def _spell_out_padding_(graph: fx.Graph, node: fx.Node) -> None:
         padded.meta = dict(x.meta)
         padded.meta["val"] = nn.functional.pad(x.meta["val"], amounts)
         x, before = padded, [0] * len(sizes)
-    node.target = _PADDED_BY_NAME[node.target]
+    target: Any = node.target
+    node.target = _PADDED_BY_NAME[target]
     node.args = (x, weight, bias, stride, before, dilation, groups)
 
 

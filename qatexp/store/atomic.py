@@ -51,3 +51,16 @@ def write_text(path: Path, text: str) -> None:
     """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def ensure_folder(path: Path) -> Path:
+    """Create a folder, and those above it, where it is missing.
+
+    Raises:
+        StoreError: it cannot be created.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise StoreError(f"cannot create {path}: {problem.strerror or problem}") from problem
+    return path

@@ -50,7 +50,8 @@ class SweepSession:
         files = write_comparison(sweep, self.folder)
         console = Console()
         print_comparison(sweep, console)
-        console.print(f"Comparison: {self.folder}/compare.md, .csv, pareto.png", soft_wrap=True)
+        files_text = "compare.html, compare.md, compare.csv, pareto.png"
+        console.print(f"Comparison in {self.folder}: {files_text}", soft_wrap=True)
         self._tell_of_effort(sweep, console)
         self._close(sweep, files)
         if self.run_id is not None:

@@ -6,6 +6,7 @@ Importing mlflow takes one to three seconds, so every import of it sits inside a
 from __future__ import annotations
 
 from qatexp.tracking.preflight import check_reachable
+from qatexp.tracking.reading import LoggedRun, read_runs
 from qatexp.tracking.run import RunLog
 from qatexp.tracking.store import Store, open_store
 from qatexp.tracking.termination import sigterm_raises
@@ -15,10 +16,12 @@ from qatexp.tracking.view import ANALYSIS_KIND
 
 __all__ = [
     "ANALYSIS_KIND",
+    "LoggedRun",
     "RunLog",
     "Store",
     "check_reachable",
     "open_store",
+    "read_runs",
     "resolve_uri",
     "sigterm_raises",
     "ui_hint",

@@ -54,7 +54,9 @@ def test_an_interrupted_sweep_compares_what_it_has(tmp_path):
     assert outcome.code == 130, outcome.err
     assert "Traceback" not in outcome.err
     (folder,) = outcome.runs("sweep")
-    assert {"compare.csv", "compare.md", "pareto.png"} <= {path.name for path in folder.iterdir()}
+    assert {"compare.csv", "compare.md", "compare.html", "pareto.png"} <= {
+        path.name for path in folder.iterdir()
+    }
     again = qatexp(tmp_path, "compare", str(folder))
     assert "of 3 trials" in again.out
     client = MlflowClient(f"sqlite:///{tmp_path}/multirun/mlflow.db")

@@ -40,7 +40,9 @@ def test_the_baseline_is_trained_once(sweep, first_run):
 
 def test_the_sweep_ends_with_a_comparison(sweep):
     folder = sweep.runs("sweep")[0]
-    assert {"compare.csv", "compare.md", "pareto.png"} <= {path.name for path in folder.iterdir()}
+    assert {"compare.csv", "compare.md", "compare.html", "pareto.png"} <= {
+        path.name for path in folder.iterdir()
+    }
     printed = " ".join(sweep.out.split())
     assert "2 failed" in printed
     assert "the loss of qat is not finite in epoch 1" in printed

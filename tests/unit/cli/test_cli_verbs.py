@@ -1,8 +1,11 @@
+import json
+
 import click
 import pytest
 
 from qatexp.cli import verbs
 from qatexp.cli.verbs import run_verb
+from qatexp.records import Record
 
 
 @pytest.fixture
@@ -30,7 +33,12 @@ def said(capsys, monkeypatch, tmp_path):
             "qatexp: port 99999999 is not possible; allowed: 1 to 65535.\n",
             id="port out of range",
         ),
-        pytest.param(["compare", "a", "b"], "unexpected extra argument", id="extra argument"),
+        pytest.param(["compare", "--uri", "x"], "add --experiment=NAME", id="uri alone"),
+        pytest.param(
+            ["compare", "a", "--experiment", "x"],
+            "--experiment=x and FOLDER=a exclude each other; give one",
+            id="folder and experiment",
+        ),
         pytest.param(
             ["ui", "--uri", "http://127.0.0.1:9"], "http://127.0.0.1:9", id="no server there"
         ),
@@ -52,6 +60,20 @@ def test_comparing_what_is_not_there_is_exit_code_2_and_one_line(said, tmp_path,
     assert error.startswith("qatexp: ")
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_filter_is_exit_code_2_and_nothing_is_written(said, tmp_path):
+    record = Record(name="x", status="finished", params={"qconfig.bits": 4})
+    for number in ("0", "1"):
+        (tmp_path / "s" / number).mkdir(parents=True)
+        (tmp_path / "s" / number / "record.json").write_text(json.dumps(record.to_dict()))
+    code, out, error = said("compare", "s", "--where", "bitz < 4", "--out", "new")
+    assert (code, out) == (2, "")
+    assert error.startswith("qatexp: --where=bitz < 4: unknown name bitz ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["s"]
+    code, out, error = said("compare", "s", "--where", "bits <= 4", "--out", "new/folder")
+    assert (code, error) == (0, "")
+    assert "wrote new/folder/compare.html" in out
 
 
 @pytest.mark.parametrize("verb", ["compare", "ui"])

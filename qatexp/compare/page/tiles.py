@@ -1,0 +1,83 @@
+"""The files of a sweep that stand out, for the head of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qatexp.compare.collect import Sweep
+from qatexp.figures.front import LATENCY_TOLERANCE, SIZE_TOLERANCE
+from qatexp.figures.trials import deployable, knobs, label
+from qatexp.figures.units import SizeUnit, milliseconds, percent, size_unit
+from qatexp.records import Record, Variant
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One file that stands out."""
+
+    heading: str
+    figure: str
+    detail: str
+    trial: int | None
+    """Index of its trial; None for one that they share."""
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    trial: int
+    record: Record
+    variant: Variant
+
+
+def tiles(sweep: Sweep) -> list[Tile]:
+    """The most accurate, the smallest and the fastest file, the best of equal ones, and fp32."""
+    found = _files(sweep)
+    if sweep.is_single or not found:
+        return []
+    unit = size_unit(file.variant.size_bytes for file in found)
+    slim = min(file.variant.size_bytes for file in found) / (1.0 - SIZE_TOLERANCE)
+    quick = min(file.variant.latency_ms_p50 for file in found) / (1.0 - LATENCY_TOLERANCE)
+    chosen = [
+        ("most accurate", 0, _best(found)),
+        ("smallest", 1, _best([file for file in found if file.variant.size_bytes <= slim])),
+        ("fastest", 2, _best([file for file in found if file.variant.latency_ms_p50 <= quick])),
+    ]
+    shown = [_tile(sweep, heading, main, file, unit) for heading, main, file in chosen]
+    return [*shown, *_fp32(found, unit)]
+
+
+def _files(sweep: Sweep) -> list[_File]:
+    finished = {trial.name: record for trial, record in sweep.finished}
+    places = ((i, finished[t.name]) for i, t in enumerate(sweep.trials) if t.name in finished)
+    return [_File(i, r, v) for i, r in places if (v := deployable(r)) is not None]
+
+
+def _best(candidates: Sequence[_File]) -> _File:
+    return max(candidates, key=lambda file: file.variant.deployed_top1)
+
+
+def _tile(sweep: Sweep, heading: str, main: int, file: _File, unit: SizeUnit) -> Tile:
+    texts = _texts(file.variant, unit)
+    figure = texts.pop(main)
+    name = f"trial {sweep.trials[file.trial].name}: {label(file.record, knobs(sweep.records))}"
+    return Tile(heading, figure, f"{name}; {', '.join(texts)}", file.trial)
+
+
+def _fp32(found: Sequence[_File], unit: SizeUnit) -> list[Tile]:
+    """The baseline; from its lowest to its highest accuracy where trials have several."""
+    variants = [v for file in found if (v := file.record.variants.get("fp32")) is not None]
+    if not variants:
+        return []
+    low, high = (function(v.deployed_top1 for v in variants) for function in (min, max))
+    accuracy = percent(high) if low == high else f"{percent(low)} .. {percent(high)}"
+    _, *rest = _texts(variants[0], unit)
+    return [Tile("fp32", f"{accuracy} %", ", ".join(rest), None)]
+
+
+def _texts(variant: Variant, unit: SizeUnit) -> list[str]:
+    return [
+        f"{percent(variant.deployed_top1)} %",
+        unit.text(variant.size_bytes),
+        f"{milliseconds(variant.latency_ms_p50)} ms",
+    ]

@@ -1,0 +1,57 @@
+"""The command that reproduces a run, from what Hydra wrote into its folder."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
+
+from qatexp.compare.collect import Trial
+
+_DEFAULT_CONFIG = "config"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command line, quoted for a POSIX shell."""
+
+    line: str
+    folder: str
+    """The working directory that relative paths of the command start from; empty if not known."""
+
+
+def trial_command(trial: Trial) -> Command | None:
+    """The command line of a trial, from what was logged of it or from its folder."""
+    if trial.overrides is not None:
+        return Command(shlex.join(["qatexp", *trial.overrides]), "")
+    return command(trial.folder)
+
+
+def command(run: Path) -> Command | None:
+    """The command line of a run, or of one trial of a sweep.
+
+    Args:
+        run: its folder, with Hydra's ``.hydra/``.
+
+    Returns:
+        None where Hydra's files are missing or not to be read.
+    """
+    try:
+        return _command(OmegaConf.load(run / ".hydra" / "hydra.yaml").hydra)
+    except (OSError, YAMLError, OmegaConfBaseException, AttributeError):
+        return None
+
+
+def _command(hydra: Any) -> Command:
+    words = ["qatexp"]
+    if hydra.job.config_name not in (None, _DEFAULT_CONFIG):
+        words += ["--config-name", hydra.job.config_name]
+    for source in hydra.runtime.config_sources:
+        if source.provider == "command-line":
+            words += ["--config-dir", source.path]
+    return Command(shlex.join([*words, *hydra.overrides.task]), str(hydra.runtime.cwd))

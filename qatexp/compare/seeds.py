@@ -1,0 +1,150 @@
+"""Trials that differ in nothing but the seed: mean, spread, and what is more than noise.
+
+The rule: two settings differ by more than noise if Welch's t-test on the `deployed_top1` of their
+seeds rejects equal means at a false discovery rate of 5 % over all pairs that are compared
+(Benjamini and Hochberg, 1995): of the differences called larger than the noise, about one in
+twenty is expected to be none. Settings with one seed cannot be told from noise. A variance never
+counts as less than what whole images allow: accuracy on N images moves in steps of 100/N points,
+and a value rounded to such steps has a variance of step^2/12.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import fmean, stdev
+
+from qatexp.compare.collect import Sweep, Trial
+from qatexp.figures.trials import deployable, knobs, label
+from qatexp.records import Record
+
+SEED = "seed"
+LEVEL = 0.05
+"""False discovery rate of the differences that are called larger than the noise."""
+RULE = (
+    "larger than the noise: Welch's t-test over the seeds, at a false discovery rate of "
+    f"{LEVEL:.0%} over all pairs of settings (Benjamini-Hochberg)"
+)
+"""The rule in one line, for readers of a table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Trials with the same settings and different seeds."""
+
+    label: str
+    trials: tuple[str, ...]
+    """Names of the trials."""
+    seeds: tuple[int, ...]
+    top1: tuple[float, ...]
+    """`deployed_top1` of what each trial would deploy, in percent."""
+    step: float
+    """Points of accuracy that one test image is worth; 0 where its number is not known."""
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy, in percent."""
+        return fmean(self.top1)
+
+    @property
+    def std(self) -> float | None:
+        """Standard deviation of the sample, with n - 1; None for one seed."""
+        return stdev(self.top1) if len(self.top1) > 1 else None
+
+    @property
+    def noise(self) -> float:
+        """`std`, but not below what the steps of accuracy allow; for several seeds."""
+        return max(float(self.std or 0.0), self.step / 12**0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Between the mean accuracies of two groups."""
+
+    one: int
+    other: int
+    """Indices of the groups."""
+    points: float
+    """Mean of `one` minus mean of `other`."""
+    p: float | None
+    """Adjusted for the number of pairs; None where a group has one seed."""
+
+    @property
+    def is_larger_than_noise(self) -> bool:
+        """Whether the rule of this module calls it so."""
+        return self.p is not None and self.p <= LEVEL
+
+
+def seed_groups(sweep: Sweep) -> list[Group]:
+    """Group the finished trials, the best mean first; nothing where no setting has two seeds.
+
+    Sweeps are not mixed: they may differ in what their parameters do not list, the code for one.
+    """
+    found: dict[str, list[tuple[Trial, Record]]] = {}
+    for trial, record in sweep.finished:
+        if deployable(record) is not None and SEED in record.params:
+            found.setdefault(_settings(trial, record), []).append((trial, record))
+    if all(len({r.params[SEED] for _, r in members}) < 2 for members in found.values()):
+        return []
+    differing = [knob for knob in knobs(sweep.records) if knob.key != SEED]
+    groups = []
+    for members in found.values():
+        trial, first = members[0]
+        text = label(first, differing)
+        groups.append(_group(f"{trial.sweep}: {text}" if trial.sweep else text, members))
+    return sorted(groups, key=lambda group: -group.mean)
+
+
+def differences(groups: Sequence[Group]) -> list[Difference]:
+    """Compare every pair of groups, the better one first."""
+    pairs = list(combinations(range(len(groups)), 2))
+    testable = [p for p in pairs if all(len(groups[i].top1) > 1 for i in p)]
+    adjusted = dict(zip(testable, _adjusted(groups, testable), strict=True))
+    return [
+        Difference(one, other, _apart(groups[one], groups[other]), adjusted.get((one, other)))
+        for one, other in pairs
+    ]
+
+
+def _apart(one: Group, other: Group) -> float:
+    # Rounded: means of the same images in another order differ in their last bits.
+    return round(one.mean - other.mean, 9)
+
+
+def _adjusted(groups: Sequence[Group], pairs: Sequence[tuple[int, int]]) -> list[float]:
+    if not pairs:
+        return []
+    from scipy.stats import false_discovery_control
+
+    return [float(p) for p in false_discovery_control([_p(groups[i], groups[j]) for i, j in pairs])]
+
+
+def _p(one: Group, other: Group) -> float:
+    """Welch's test; with no variance at all, any difference is certain."""
+    from scipy.stats import ttest_ind_from_stats
+
+    if one.noise == other.noise == 0.0:
+        return float(one.mean == other.mean)
+    sides = ((group.mean, group.noise, len(group.top1)) for group in (one, other))
+    (mean1, std1, n1), (mean2, std2, n2) = sides
+    result = ttest_ind_from_stats(mean1, std1, n1, mean2, std2, n2, equal_var=False)
+    return float(result.pvalue)
+
+
+def _settings(trial: Trial, record: Record) -> str:
+    others = {key: value for key, value in record.params.items() if key != SEED}
+    return json.dumps([trial.sweep, record.name, others], sort_keys=True, default=str)
+
+
+def _group(text: str, members: Sequence[tuple[Trial, Record]]) -> Group:
+    variants = [deployable(record) for _, record in members]
+    images = [record.data.get("test") for _, record in members]
+    return Group(
+        label=text,
+        trials=tuple(trial.name for trial, _ in members),
+        seeds=tuple(record.params[SEED] for _, record in members),
+        top1=tuple(variant.deployed_top1 for variant in variants if variant is not None),
+        step=100.0 / images[0] if isinstance(images[0], int) and images[0] > 0 else 0.0,
+    )

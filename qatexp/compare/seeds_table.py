@@ -1,0 +1,71 @@
+"""Seeds as a table: mean and spread of every setting, and its distance from one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qatexp.compare.collect import Trial
+from qatexp.compare.grid import Column, Grid
+from qatexp.compare.seeds import RULE, Difference, Group, differences
+from qatexp.figures.units import MISSING, counted, percent, points
+
+SPREAD = "std is the standard deviation of the sample, range the lowest to the highest seed"
+_MOST_NAMED = 6
+
+
+def reference_group(groups: Sequence[Group], baseline: Trial | None) -> int:
+    """The group that others are compared with: the baseline's, or else the best."""
+    name = None if baseline is None else baseline.name
+    return next((index for index, group in enumerate(groups) if name in group.trials), 0)
+
+
+def seeds_grid(groups: Sequence[Group], reference: int) -> Grid:
+    """One row per setting, the best mean first."""
+    apart = against(groups, reference)
+    rows = []
+    for index, group in enumerate(groups):
+        std = MISSING if group.std is None else percent(group.std)
+        spread = f"{percent(min(group.top1))} .. {percent(max(group.top1))}"
+        verdict = (MISSING, "") if index == reference else _verdict(apart[index])
+        figures = (str(len(group.top1)), percent(group.mean), std, spread)
+        rows.append((group.label, *figures, *verdict))
+    headings = ("seeds", "top-1\nmean", "std", "range")
+    columns = (
+        Column("setting", is_number=False),
+        *map(Column, headings),
+        Column("against\nreference"),
+        Column("verdict", is_number=False),
+    )
+    return Grid(columns, tuple(rows), frozenset({reference}))
+
+
+def seeds_notes(groups: Sequence[Group], reference: int) -> list[str]:
+    """What the table says, in words: the reference, what is clearly apart from it, the rule."""
+    apart = against(groups, reference)
+    larger = [groups[i].label for i, found in apart.items() if found.is_larger_than_noise]
+    named = "; ".join(larger[:_MOST_NAMED]) + ("; ..." if len(larger) > _MOST_NAMED else "")
+    which = f": {named}" if larger else ""
+    return [
+        f"reference: {groups[reference].label}; {counted(len(larger), 'difference')} from it of "
+        f"{len(apart)} larger than the noise{which}",
+        RULE,
+        SPREAD,
+    ]
+
+
+def against(groups: Sequence[Group], reference: int) -> dict[int, Difference]:
+    """The difference of every other group from the reference: its mean minus the reference's."""
+    found = {}
+    for pair in differences(groups):
+        if pair.other == reference:
+            found[pair.one] = pair
+        elif pair.one == reference:
+            found[pair.other] = Difference(pair.other, pair.one, 0.0 - pair.points, pair.p)
+    return found
+
+
+def _verdict(found: Difference) -> tuple[str, str]:
+    if found.p is None:
+        return points(found.points), "one seed"
+    words = "larger than noise" if found.is_larger_than_noise else "within noise"
+    return points(found.points), f"{words} (p {found.p:.2g})"

@@ -1,0 +1,73 @@
+"""Narrow a comparison down to some of its trials, and choose what they are compared with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+from qatexp.compare.baseline import find_baseline
+from qatexp.compare.collect import Sweep
+from qatexp.compare.where import WhereError, holds, parse, trial_values, vocabulary
+from qatexp.compare.where.evaluate import Joined, Name, Node, Not, Value
+from qatexp.errors import ConfigError
+
+ALLOWED = (
+    "allowed are comparisons of settings and figures (bits <= 4, quantizer in ['lsq', 'pact'], "
+    "qat/deployed_top1 > 90) joined by and, or, not and brackets"
+)
+
+
+def select(sweep: Sweep, *, where: str = "", baseline: str = "") -> Sweep:
+    """Keep the trials for which an expression holds, and find the baseline among all of them.
+
+    Args:
+        sweep: everything that was collected.
+        where: an expression, see `qatexp.compare.where`; empty for all trials.
+        baseline: number or name of a trial; empty for none.
+
+    Raises:
+        ConfigError: the expression is wrong or holds for no trial, there is no such baseline, or
+            the comparison is one of a single run.
+    """
+    for option, value in (("--where", where), ("--baseline", baseline)):
+        if value and sweep.is_single:
+            raise ConfigError(
+                f"{option}={value}: {sweep.folder} is a single run; give the folder of a sweep, "
+                f"or several folders."
+            )
+    chosen = find_baseline(sweep, baseline) if baseline else None
+    sweep = replace(sweep, baseline=chosen)
+    return _filtered(sweep, where) if where.strip() else sweep
+
+
+def _filtered(sweep: Sweep, where: str) -> Sweep:
+    rows = trial_values(sweep)
+    try:
+        node = parse(where, vocabulary(sweep).resolve)
+        kept = [t for t, row in zip(sweep.trials, rows, strict=True) if holds(node, row)]
+    except WhereError as problem:
+        raise ConfigError(f"--where={where}: {problem}; {ALLOWED}.") from problem
+    if not kept:
+        seen = "; ".join(_seen(name, rows) for name in dict.fromkeys(_names(node)))
+        raise ConfigError(
+            f"--where={where} holds for none of {len(rows)} trials{seen and f': {seen}'}."
+        )
+    left_out = len(rows) - len(kept)
+    return replace(sweep, trials=tuple(kept), where=where.strip(), left_out=left_out)
+
+
+def _names(node: Node) -> Iterator[Name]:
+    if isinstance(node, Not):
+        yield from _names(node.part)
+    elif isinstance(node, Joined):
+        for part in node.parts:
+            yield from _names(part)
+    else:
+        yield from (operand for operand in node.operands if isinstance(operand, Name))
+
+
+def _seen(name: Name, rows: list[dict[str, Value]]) -> str:
+    """``bits is 2, 4, 8``: the values that there are, some of them where there are many."""
+    values = list(dict.fromkeys(json.dumps(row.get(name.key)) for row in rows))
+    return f"{name.written} is {', '.join(values[:6])}{', ...' if len(values) > 6 else ''}"

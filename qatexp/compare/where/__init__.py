@@ -1,0 +1,7 @@
+"""`--where`: which trials of a sweep to compare, as one expression over settings and figures."""
+
+from qatexp.compare.where.evaluate import Value, holds
+from qatexp.compare.where.parse import WhereError, parse
+from qatexp.compare.where.vocabulary import Vocabulary, trial_values, vocabulary
+
+__all__ = ["Value", "Vocabulary", "WhereError", "holds", "parse", "trial_values", "vocabulary"]

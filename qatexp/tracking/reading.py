@@ -1,0 +1,97 @@
+"""Read the runs of an experiment back, for comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qatexp.config.schema import TrackingConfig
+from qatexp.errors import TrackingError
+from qatexp.tracking.client import connect, translated
+from qatexp.tracking.uri import resolve_uri, sqlite_path
+from qatexp.tracking.view import ANALYSIS_KIND, KIND_TAG, SWEEP_KIND
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+_RECORD_FILE = "record.json"
+_PER_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRun:
+    """One run of an experiment: a trial of a sweep, or a run of its own."""
+
+    run_id: str
+    folder: Path
+    """Where its ``record.json`` was copied to; empty where the run has logged none."""
+    sweep: str
+    """Name of the sweep's parent run; empty for a run of its own."""
+    overrides: str
+    """The overrides of its command line, with spaces between; empty where none are logged."""
+
+
+def read_runs(config: TrackingConfig, *, home: Path, to: Path) -> list[LoggedRun]:
+    """Copy the records of all runs of an experiment; nothing is written to the store.
+
+    Args:
+        config: the store, and the experiment's name.
+        home: the project's folder, which holds `multirun/`.
+        to: an empty folder that exists.
+
+    Returns:
+        The runs that are no sweep's parent and no analysis, the oldest first.
+
+    Raises:
+        TrackingError: the store cannot be read, or has no such experiment.
+    """
+    uri = resolve_uri(config, home=home)
+    database = sqlite_path(uri)
+    if database is not None and not database.exists():
+        raise TrackingError(f"there is no MLflow store at {database}; give another one by --uri")
+    client = connect(uri)
+    with translated(f"tracking.uri={uri} cannot be read"):
+        found = client.get_experiment_by_name(config.experiment)
+        if found is None:
+            raise TrackingError(_unknown(client, config.experiment, uri))
+        runs = list(_runs(client, str(found.experiment_id)))
+    names = {run.info.run_id: str(run.info.run_name) for run in runs}
+    kept = [r for r in runs if r.data.tags.get(KIND_TAG) not in (SWEEP_KIND, ANALYSIS_KIND)]
+    return [_logged(client, run, names, to) for run in kept]
+
+
+def _runs(client: MlflowClient, experiment_id: str) -> Iterator[Run]:
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id],
+            max_results=_PER_PAGE,
+            order_by=["attributes.start_time ASC"],
+            page_token=token,
+        )
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _logged(client: MlflowClient, run: Run, names: dict[str, str], to: Path) -> LoggedRun:
+    run_id = str(run.info.run_id)
+    folder = to / run_id
+    folder.mkdir()
+    with suppress(TrackingError), translated(f"run {run_id} has no {_RECORD_FILE}"):
+        client.download_artifacts(run_id, _RECORD_FILE, str(folder))
+    tags = run.data.tags
+    sweep = names.get(tags.get("mlflow.parentRunId", ""), "")
+    return LoggedRun(run_id, folder, sweep, tags.get("qatexp.overrides", ""))
+
+
+def _unknown(client: MlflowClient, name: str, uri: str) -> str:
+    known = [str(experiment.name) for experiment in client.search_experiments()]
+    near = get_close_matches(name, known, n=3) or known[:6]
+    return f"--experiment={name}: {uri} has no such experiment; it has {', '.join(near)}"

@@ -1,0 +1,110 @@
+"""Seeds as mean and spread, and which differences are larger than the noise."""
+
+import csv
+
+import pytest
+from scipy.stats import ttest_ind
+
+from qatexp.compare import collect, gather, select, write_comparison
+from qatexp.compare.report import report
+from qatexp.compare.seeds import Group, differences, seed_groups
+
+
+@pytest.fixture
+def make_seeds(make_sweep, make_record):
+    def make(accuracies, root="sweep"):
+        records = []
+        for bits, values in accuracies.items():
+            for seed, top1 in enumerate(values):
+                record = make_record(bits=bits, qat=top1, data={"test": 1000})
+                record.params["seed"] = seed
+                records.append(record)
+        return make_sweep(*records, root=root)
+
+    return make
+
+
+def group(*top1, step=0.0):
+    names = tuple(str(index) for index in range(len(top1)))
+    return Group("g", names, tuple(range(len(top1))), top1, step)
+
+
+def test_trials_that_differ_in_the_seed_are_one_group_the_best_first(make_seeds):
+    groups = seed_groups(collect(make_seeds({8: (86.0, 87.0, 88.0), 4: (89.0, 90.0)})))
+    assert [item.label for item in groups] == ["W4A4", "W8A8"]
+    assert [item.trials for item in groups] == [("3", "4"), ("0", "1", "2")]
+    assert (groups[1].mean, groups[1].std, groups[1].step) == (87.0, 1.0, 0.1)
+
+
+def test_without_two_seeds_of_one_setting_there_are_no_groups(make_seeds):
+    assert seed_groups(collect(make_seeds({8: (86.0,), 4: (85.0,)}))) == []
+
+
+def test_sweeps_are_not_mixed(make_seeds, tmp_path):
+    folders = [make_seeds({8: (86.0, 87.0)}, root=root) for root in ("old", "new")]
+    groups = seed_groups(gather(folders, home=tmp_path))
+    assert sorted(item.trials for item in groups) == [("new/0", "new/1"), ("old/0", "old/1")]
+
+
+def test_a_difference_far_beyond_the_spread_is_larger_than_the_noise():
+    (pair,) = differences([group(90.0, 90.2, 90.1), group(80.0, 80.3, 80.1)])
+    assert pair.points == pytest.approx(9.966666667)
+    assert pair.is_larger_than_noise
+
+
+def test_a_difference_within_the_spread_is_not():
+    (pair,) = differences([group(90.0, 92.0), group(89.0, 91.5)])
+    assert not pair.is_larger_than_noise
+
+
+def test_p_is_that_of_welch():
+    values = (2.0, 4.0, 6.0), (1.0, 2.0, 3.0, 4.0)
+    (pair,) = differences([group(*values[0]), group(*values[1])])
+    assert pair.p == pytest.approx(ttest_ind(*values, equal_var=False).pvalue, rel=1e-12)
+
+
+def test_many_pairs_make_each_of_them_harder_to_call():
+    one, other = group(90.0, 90.4, 90.8), group(89.0, 89.4, 89.8)
+    assert differences([one, other])[0].is_larger_than_noise
+    similar = [group(90.0 + i / 100, 90.4, 90.8) for i in range(6)]
+    assert not differences([*similar, one, other])[-1].is_larger_than_noise
+
+
+def test_one_seed_cannot_be_told_from_noise():
+    (pair,) = differences([group(90.0), group(10.0, 10.1)])
+    assert (pair.p, pair.is_larger_than_noise) == (None, False)
+
+
+def test_seeds_that_agree_are_as_noisy_as_whole_images_allow():
+    """Two seeds with the same accuracy are no proof that one image more is a difference."""
+    base = group(90.0, 90.0, step=0.1)
+    assert not differences([group(90.1, 90.1, step=0.1), base])[0].is_larger_than_noise
+    assert differences([group(95.0, 95.0, step=0.1), base])[0].is_larger_than_noise
+    assert differences([group(90.1, 90.1), group(90.0, 90.0)])[0].p == 0.0
+
+
+def test_the_table_names_the_reference_and_what_is_larger_than_the_noise(make_seeds):
+    folder = make_seeds({8: (90.0, 90.2, 90.1), 4: (90.1, 90.0, 90.0), 2: (60.0, 60.3, 60.1)})
+    found = report(collect(folder))
+    assert [row[0] for row in found.seeds.rows] == ["W8A8", "W4A4", "W2A2"]
+    assert found.seeds.rows[0][1:5] == ("3", "90.10", "0.10", "90.00 .. 90.20")
+    verdicts = [row[6].partition(" (")[0] for row in found.seeds.rows]
+    assert verdicts == ["", "within noise", "larger than noise"]
+    assert found.seeds_notes[0] == (
+        "reference: W8A8; 1 difference from it of 2 larger than the noise: W2A2"
+    )
+    assert "Welch's t-test" in found.seeds_notes[1]
+    based = report(select(collect(folder), baseline="6"))
+    assert based.seeds_notes[0].startswith("reference: W2A2; 2 differences from it of 2 larger")
+
+
+def test_csv_and_markdown_hold_the_mean_over_seeds(make_seeds):
+    folder = make_seeds({8: (86.0, 88.0), 4: (84.0,)})
+    written = write_comparison(collect(folder), folder)
+    with written[0].open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["seeds/deployed_top1_mean"] for row in rows] == ["87.0", "87.0", "84.0"]
+    assert [row["seeds/deployed_top1_n"] for row in rows] == ["2", "2", "1"]
+    assert rows[2]["seeds/deployed_top1_std"] == ""
+    text = written[1].read_text(encoding="utf-8")
+    assert "\n## Seeds\n\n| setting | seeds | top-1 mean | std |" in text

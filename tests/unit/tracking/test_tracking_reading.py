@@ -1,0 +1,80 @@
+"""Runs read back from a store, for comparisons."""
+
+import json
+
+import pytest
+
+from qatexp.compare.logged import from_mlflow
+from qatexp.config.schema import TrackingConfig
+from qatexp.errors import StoreError, TrackingError
+from qatexp.records import Record
+from qatexp.tracking import LoggedRun, read_runs
+from qatexp.tracking.view import ANALYSIS_KIND
+
+
+@pytest.fixture
+def log_run(store, tmp_path):
+    def log(bits, *, status="finished", parent=None, kind="single", overrides="seed=0"):
+        record = Record(name=f"W{bits}", status=status, params={"qconfig.bits": bits})
+        path = tmp_path / "record.json"
+        path.write_text(json.dumps(record.to_dict()))
+        tags = {"qatexp.overrides": overrides}
+        run = store.start_run(name="x", params={}, tags=tags, parent_run_id=parent, kind=kind)
+        run.log_artifacts([path])
+        run.finish(status="FINISHED", metrics={}, tags={})
+        return run.run_id
+
+    return log
+
+
+def test_runs_become_trials_with_their_sweep_and_command(home, store, log_run, tmp_path):
+    sweep_id = store.start_sweep(name="sweep 2026", tags={}, note="")
+    spaced = "qconfig.bits=4 name='my net' +model.width=8 ~sweep"
+    ids = [log_run(4, parent=sweep_id, overrides=spaced), log_run(8)]
+    log_run(2, kind=ANALYSIS_KIND)
+    store.finish_sweep(sweep_id, status="FINISHED", metrics={}, note="", artifacts=[])
+    (tmp_path / "copies").mkdir()
+    runs = read_runs(TrackingConfig(), home=home, to=tmp_path / "copies")
+    assert [(run.run_id, run.sweep) for run in runs] == [(ids[0], "sweep 2026"), (ids[1], "")]
+    sweep = from_mlflow(runs, experiment="qatexp", home=tmp_path)
+    assert [trial.name for trial in sweep.trials] == [run_id[:8] for run_id in ids]
+    assert [trial.sweep for trial in sweep.trials] == ["A", "B"]
+    assert sweep.sources == {"A": "sweep 2026", "B": "runs of their own"}
+    assert [record.name for record in sweep.records] == ["W4", "W8"]
+    assert sweep.trials[0].overrides == (
+        "qconfig.bits=4",
+        "name='my net'",
+        "+model.width=8",
+        "~sweep",
+    )
+
+
+def test_a_run_without_a_record_is_listed_as_unreadable(home, store, tmp_path):
+    store.start_run(name="x", params={}, tags={})
+    (run,) = read_runs(TrackingConfig(), home=home, to=tmp_path)
+    (trial,) = from_mlflow([run], experiment="qatexp", home=tmp_path).trials
+    assert (trial.status, trial.problem) == ("unreadable", "left no record.json")
+    assert trial.overrides is None
+
+
+def test_an_unknown_experiment_lists_near_ones(home, store, tmp_path):
+    with pytest.raises(TrackingError, match=r"^--experiment=qatex: sqlite:.* it has qatexp$"):
+        read_runs(TrackingConfig(experiment="qatex"), home=home, to=tmp_path)
+
+
+def test_reading_creates_no_store(tmp_path):
+    with pytest.raises(TrackingError, match=r"^there is no MLflow store at .*mlflow\.db; give"):
+        read_runs(TrackingConfig(), home=tmp_path, to=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_experiment_without_runs_is_nothing_to_compare(tmp_path):
+    with pytest.raises(StoreError, match="the MLflow experiment empty has no runs"):
+        from_mlflow([], experiment="empty", home=tmp_path)
+
+
+def test_one_sweep_needs_no_label(tmp_path):
+    runs = [LoggedRun(f"{i}234567890", tmp_path / str(i), "sweep 1", "") for i in range(2)]
+    sweep = from_mlflow(runs, experiment="x", home=tmp_path)
+    assert [trial.name for trial in sweep.trials] == ["02345678", "12345678"]
+    assert sweep.sources == {}
