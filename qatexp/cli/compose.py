@@ -24,6 +24,7 @@ from qatexp.config.schema import ExperimentConfig
 from qatexp.config.sources import CONF
 from qatexp.errors import ConfigError
 from qatexp.records.plan import SweepPlan
+from qatexp.sweep.exclude import without_excluded
 from qatexp.sweep.planning import plan_sweep, with_points_of
 from qatexp.sweep.resume import AUTO, NEVER, earlier_overrides, resumed
 
@@ -80,8 +81,10 @@ def _checked_sweep(name: str, overrides: list[str]) -> Request:
     if base.sweep.points is not None:
         points = with_points_of(str(base.sweep.points), points)
     configs = [composer.config(point) for point in points]
-    plan = plan_sweep(overrides, list(zip(points, configs, strict=True)))
     config = configs[0]
+    asked = without_excluded(config.sweep.exclude, list(zip(points, configs, strict=True)))
+    configs = [each for _, each in asked]
+    plan = plan_sweep(overrides, asked)
     # Whoever wants everything computed anew wants no trials of an earlier sweep.
     is_fresh = config.sweep.resume == AUTO and not config.cache.enabled
     resume = NEVER if is_fresh else config.sweep.resume

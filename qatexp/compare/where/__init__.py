@@ -2,6 +2,20 @@
 
 from qatexp.compare.where.evaluate import Value, holds
 from qatexp.compare.where.parse import WhereError, parse
-from qatexp.compare.where.vocabulary import Vocabulary, trial_values, vocabulary
+from qatexp.compare.where.vocabulary import (
+    Vocabulary,
+    trial_values,
+    vocabulary,
+    vocabulary_of,
+)
 
-__all__ = ["Value", "Vocabulary", "WhereError", "holds", "parse", "trial_values", "vocabulary"]
+__all__ = [
+    "Value",
+    "Vocabulary",
+    "WhereError",
+    "holds",
+    "parse",
+    "trial_values",
+    "vocabulary",
+    "vocabulary_of",
+]

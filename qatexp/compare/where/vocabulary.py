@@ -52,13 +52,22 @@ class Vocabulary:
 
 def vocabulary(sweep: Sweep) -> Vocabulary:
     """Collect the names that any trial of a sweep knows."""
-    differing = knobs(sweep.records)
-    keys = tuple(dict.fromkeys(key for values in trial_values(sweep) for key in values))
+    keys = dict.fromkeys(key for values in trial_values(sweep) for key in values)
+    return vocabulary_of(tuple(keys), {knob.name: knob.key for knob in knobs(sweep.records)})
+
+
+def vocabulary_of(keys: tuple[str, ...], headings: Mapping[str, str]) -> Vocabulary:
+    """The names that full keys allow.
+
+    Args:
+        keys: every one that an expression may use.
+        headings: names that a table has for some of them; they go before other short names.
+    """
     endings: dict[str, list[str]] = {}
     for key in keys:
         for ending in _endings(key):
             endings.setdefault(ending, []).append(key)
-    headings = {knob.name: knob.key for knob in differing if knob.key in keys}
+    headings = {name: key for name, key in headings.items() if key in keys}
     short, ambiguous = {}, {}
     for ending, owners in endings.items():
         if ending in keys:
