@@ -12,12 +12,12 @@ from omegaconf import DictConfig
 from qatexp.cli.console import INTERRUPTED, complain
 from qatexp.config.parse import flat_params, parse
 from qatexp.config.schema import ExperimentConfig
+from qatexp.config.variables import PARENT_RUN, TRIAL
 from qatexp.errors import QatexpError, StoreError
 from qatexp.figures.trials import short_names
 from qatexp.records import Record, load_record
-from qatexp.sweep.callback import PARENT_RUN
 from qatexp.sweep.identity import CONFIG, trial_fingerprint
-from qatexp.sweep.trial import earlier_run, skipped, too_many_failures
+from qatexp.sweep.trial import earlier_run, end_with_parent, skipped, too_many_failures
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +31,12 @@ def task(composed: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    if TRIAL in os.environ:
+        end_with_parent()
     config = parse(composed)
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    single = hydra.mode is RunMode.RUN
+    single = hydra.mode is RunMode.RUN and TRIAL not in os.environ
     if not single and too_many_failures(folder, config.sweep.max_failures):
         _skip(config, folder)
         return

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
+from qatexp.config.variables import NEIGHBOURS
 from qatexp.measurement import Timing, compare_logits, time_in_turns
 from qatexp.quantization.inventory import ideal_bytes, parameter_count
 from qatexp.records import Latency, Parity, Variant
@@ -59,6 +60,7 @@ def measure(
             for name, item in candidates.items()
         }
         _warn_of_saturation(context, variants)
+        _warn_of_neighbours(context)
         for name in sorted(QUANTIZED & scores.keys()):
             _warn_of_gap(context, name, *scores[name])
         _warn_of_loss(context, variants)
@@ -101,6 +103,15 @@ def _warn_of_saturation(context: Context, variants: Mapping[str, Variant]) -> No
             "this processor has no VNNI: ONNX Runtime's default kernels saturate on it. Files are "
             f"measured with the session option {entries}, exact and slower; set it where you "
             "deploy to such processors, or train for them: qconfig.backend=x86"
+        )
+
+
+def _warn_of_neighbours(context: Context) -> None:
+    neighbours = int(os.environ.get(NEIGHBOURS, "0"))
+    if neighbours > 0:
+        context.warn(
+            f"latencies were measured while up to {neighbours} other trials ran on this machine; "
+            "compare speedups, which are measured in turns, or run the best trials again alone"
         )
 
 

@@ -10,10 +10,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-PARENT_RUN = "QATEXP_PARENT_RUN"
-"""Environment variable that tells a trial the MLflow run of its sweep."""
-SWEEP_STARTED = "QATEXP_SWEEP_STARTED"
-"""Environment variable that tells a trial when its sweep was started, or went on (Unix time)."""
+from qatexp.config.variables import PARENT_RUN, SWEEP_STARTED
 
 
 class SweepCallback(Callback):
@@ -41,12 +38,17 @@ class SweepCallback(Callback):
             raise SystemExit(f"qatexp: {problem}") from problem
         self.parent_run_id = session.run_id
         self.started = time.time()
+        self._tell_trials()
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:  # noqa: ARG002  Hydra's signature
         """Tell the trial its parent, in whichever process it runs."""
+        self._tell_trials()
+
+    def _tell_trials(self) -> None:
         if self.parent_run_id is not None:
             os.environ[PARENT_RUN] = self.parent_run_id
-        os.environ[SWEEP_STARTED] = repr(self.started)
+        if self.started > 0:  # the process of a trial has it from the one that launched it
+            os.environ[SWEEP_STARTED] = repr(self.started)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ARG002  Hydra's signature
         """Compare the trials; any failed one makes the exit code 1."""

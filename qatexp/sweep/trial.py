@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
+import sys
 from pathlib import Path
 
+from qatexp.config.variables import SWEEP_STARTED
 from qatexp.errors import StoreError
 from qatexp.records import RECORD_FILE, Record, load_record
-from qatexp.sweep.callback import SWEEP_STARTED
+
+_PR_SET_PDEATHSIG = 1
+"""Of <sys/prctl.h>."""
 
 
 def earlier_run(folder: Path) -> str | None:
@@ -16,6 +22,14 @@ def earlier_run(folder: Path) -> str | None:
         return load_record(folder).mlflow_run_id
     except StoreError:
         return None
+
+
+def end_with_parent() -> None:
+    """Have the system send SIGTERM to this process when the one that launched it dies (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() == 1:  # it has died already
+            raise SystemExit(128 + signal.SIGTERM)
 
 
 def too_many_failures(folder: Path, most: int | None) -> bool:

@@ -4,9 +4,9 @@ import os
 
 import pytest
 
+from qatexp.config.variables import SWEEP_STARTED
 from qatexp.pipeline import write_record
 from qatexp.records import Record
-from qatexp.sweep.callback import SWEEP_STARTED
 from qatexp.sweep.trial import earlier_run, skipped, too_many_failures
 
 

@@ -1,0 +1,56 @@
+"""How many trials a machine runs at a time, and which part of it each of them has."""
+
+from __future__ import annotations
+
+import os
+
+from qatexp.errors import ConfigError
+from qatexp.sweep.processes import Slot
+
+
+def slots(wanted: int | None, *, device: str, threads: int | None) -> list[Slot]:
+    """Divide the machine.
+
+    On GPUs each slot has one; more slots than GPUs share them. On the CPU each has as many cores
+    as `threads`, and all cores together where the threads are not fixed: torch would use others
+    than in a trial that runs alone, and other threads give other figures.
+
+    Args:
+        wanted: number of slots; None takes one for each GPU, else as many as cores allow.
+        device: of the trials.
+        threads: `trainer.threads`.
+
+    Raises:
+        ConfigError: fewer than one slot is asked for.
+    """
+    if wanted is not None and wanted < 1:
+        raise ConfigError(f"hydra.launcher.slots={wanted} is not possible; allowed: at least 1.")
+    gpus = _gpus() if device == "auto" or device.startswith("cuda") else []
+    if gpus:
+        return [Slot(n, gpus[n % len(gpus)], None) for n in range(wanted or len(gpus))]
+    cores = _cores()
+    if threads is None:
+        return [Slot(n, None, None) for n in range(wanted or 1)]
+    count = wanted or max(len(cores) // threads, 1)
+    return [Slot(n, None, _share(cores, n, threads)) for n in range(count)]
+
+
+def _share(cores: list[int], number: int, threads: int) -> tuple[int, ...]:
+    """Cores of a slot: its own as long as there are enough, else some that others have too."""
+    first = number * threads
+    return tuple(cores[(first + offset) % len(cores)] for offset in range(threads))
+
+
+def _gpus() -> list[str]:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in visible.split(",") if name]
+    from torch import cuda
+
+    return [str(number) for number in range(cuda.device_count())]
+
+
+def _cores() -> list[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
