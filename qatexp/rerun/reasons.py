@@ -18,7 +18,6 @@ _ENVIRONMENT = {
     "cpu_count": "CPU count",
     "python": "Python",
     "platform": "platform",
-    "git_commit": "git commit",
 }
 """Entries of `record.environment`, with the names that users know."""
 SHOWN = 16
@@ -55,9 +54,8 @@ def find_reasons(
         *_data(original, rerun, changes),
         *_checkpoint(original, rerun),
         *_machine(original, rerun),
-        *_git(original, rerun),
     ]
-    return tuple(found or _code(original, rerun))
+    return (*(found or _code(original, rerun)), *_git(original, rerun))
 
 
 def _settings(changes: Sequence[Change], added: Sequence[Change]) -> Iterator[Reason]:
@@ -76,7 +74,7 @@ def _data(original: Record, rerun: Record, changes: Sequence[Change]) -> Iterato
     if any(item.key.startswith("dataset.") for item in changes):
         text = "the data set, or what is made of it, differs"
     elif rerun.data.get("placement") == "stream":
-        text = "the data set's content differs (for streamed images: size and time of a file)"
+        text = "the data set's content differs, as far as size and time of streamed files tell"
     else:
         text = "the data set's content differs: images or labels were changed since"
     yield Reason("data", before, after, f"{text}; fingerprint {shown(before)} -> {shown(after)}")
@@ -102,6 +100,10 @@ def _machine(original: Record, rerun: Record) -> Iterator[Reason]:
 
 
 def _git(original: Record, rerun: Record) -> Iterator[Reason]:
+    """What the folder holds that each run was started in."""
+    before, after = (record.environment.get("git_commit") for record in (original, rerun))
+    if before != after:
+        yield Reason("git_commit", before, after, f"git commit: {shown(before)} -> {shown(after)}")
     before, after = (record.environment.get("git_dirty") for record in (original, rerun))
     if before or after:
         runs = {(True, True): "both runs", (True, False): "the original"}

@@ -17,6 +17,7 @@ COLUMNS = (
     Column("rerun"),
     Column("verdict", is_number=False),
 )
+NOTE = "latency: rerun over original, not judged"
 _LENGTH = 20
 """Characters of a value that is not a number."""
 
@@ -29,7 +30,7 @@ def verdict_grid(verdict: Verdict) -> Grid:
     for item in verdict.latencies:
         ratio = "-" if item.ratio is None else f"{item.ratio:.2f}x"
         times = (f"{item.original_ms:.3g} ms", f"{item.rerun_ms:.3g} ms")
-        rows.append((f"{item.variant}/latency_ms_p50", *times, f"{ratio} (not judged)"))
+        rows.append((f"{item.variant}/latency_ms_p50", *times, ratio))
     return Grid(COLUMNS, tuple(rows))
 
 
@@ -40,6 +41,8 @@ def print_verdict(verdict: Verdict, source: str, console: Console) -> None:
     console.print()
     console.print(to_rich(verdict_grid(verdict), width=console.width))
     console.print()
+    if verdict.latencies:
+        console.print(NOTE, markup=False, highlight=False)
     for line in reason_lines(verdict):
         console.print(line, markup=False, highlight=False)
 
@@ -49,7 +52,7 @@ def reason_lines(verdict: Verdict) -> list[str]:
     reasons = [f"- {reason.text}" for reason in verdict.reasons]
     if verdict.is_equal:
         lead = f"all {len(verdict.figures)} figures are equal, bit for bit"
-        return [f"{lead}, although the runs differ in:", *reasons] if reasons else [lead]
+        return [f"{lead}, although:", *reasons] if reasons else [lead]
     if reasons:
         return ["figures differ. What else differs between the two runs:", *reasons]
     return [

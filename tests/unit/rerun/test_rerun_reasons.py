@@ -67,7 +67,7 @@ def test_a_data_set_with_other_content_is_named(record):
 
 def test_streamed_images_are_known_by_size_and_time(record):
     (text,) = texts(record, with_data(record, "e" * 64, placement="stream"))
-    assert "(for streamed images: size and time of a file)" in text
+    assert "content differs, as far as size and time of streamed files tell;" in text
 
 
 def test_what_was_set_on_purpose_comes_first(record):
@@ -86,6 +86,8 @@ def test_other_code_is_found_by_the_first_stage_that_it_changes(record):
     prints = {**record.fingerprints, "fp32": "f" * 16, "qat": "e" * 16}
     (text,) = texts(record, replace(record, fingerprints=prints))
     assert text == "the code of qatexp, or of the model, differs: it shows first in fp32"
+    dirty = moved(replace(record, fingerprints=prints), git_dirty=True)
+    assert texts(record, dirty) == [text, "uncommitted changes in the folder of the rerun"]
 
 
 def test_another_checkpoint_is_named(record):
