@@ -18,7 +18,7 @@ from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import QatexpError
 from qatexp.figures import accuracy_by_variant, training_curves
 from qatexp.quantization.inventory import summary
-from qatexp.records import RECORD_FILE, Record
+from qatexp.records import CONFIG_FILE, RECORD_FILE, Record
 from qatexp.stages.allocation import allocate_bits
 from qatexp.stages.context import Context, open_context
 from qatexp.stages.data import data
@@ -35,8 +35,6 @@ from qatexp.tracking import RunLog
 log = logging.getLogger(__name__)
 details_log = logging.getLogger("qatexp.details")
 """Configured to go to the run's log file alone."""
-
-CONFIG_FILE = "config.json"
 
 
 def run(

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import logging.config
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from omegaconf import OmegaConf
-
-from qatexp.cli.console import complain
+from qatexp.cli.console import complain, log_to
 from qatexp.config.parse import flat_params
 from qatexp.config.schema import ExperimentConfig
-from qatexp.config.sources import CONF
 from qatexp.errors import QatexpError
 
 if TYPE_CHECKING:
@@ -45,7 +41,7 @@ def analyze(overrides: Sequence[str], *, config_dir: str | None) -> int:
     config = check_request(options).points[0]
     folder = Path("multirun") / KIND / stamp(KIND)
     folder.mkdir(parents=True)
-    _log_to(folder)
+    log_to(folder)
     try:
         _analyze(config, folder, overrides=overrides)
     except QatexpError as problem:
@@ -54,14 +50,6 @@ def analyze(overrides: Sequence[str], *, config_dir: str | None) -> int:
         complain(str(problem))
         return 1
     return 0
-
-
-def _log_to(folder: Path) -> None:
-    """Log as a run does: plain lines on the terminal, times and modules in the folder."""
-    settings = OmegaConf.load(CONF / "hydra" / "job_logging" / "qatexp.yaml")
-    settings.handlers.file.filename = str(folder / "qatexp.log")
-    content: Any = OmegaConf.to_container(settings)
-    logging.config.dictConfig(content)
 
 
 def _analyze(config: ExperimentConfig, folder: Path, *, overrides: Sequence[str]) -> None:

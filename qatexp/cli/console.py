@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import logging
+import logging.config
 import sys
+from pathlib import Path
+from typing import Any
+
+from qatexp.config.sources import CONF
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of the signal, as shells have it."""
@@ -24,3 +28,13 @@ class ConsoleHandler(logging.StreamHandler):  # type: ignore[type-arg]
 def complain(message: str) -> None:
     """Show one error message."""
     print(f"qatexp: {message}", file=sys.stderr)
+
+
+def log_to(folder: Path) -> None:
+    """Log as a run does: plain lines on the terminal, times and modules in the folder."""
+    from omegaconf import OmegaConf
+
+    settings = OmegaConf.load(CONF / "hydra" / "job_logging" / "qatexp.yaml")
+    settings.handlers.file.filename = str(folder / "qatexp.log")
+    content: Any = OmegaConf.to_container(settings)
+    logging.config.dictConfig(content)

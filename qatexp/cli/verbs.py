@@ -1,4 +1,4 @@
-"""The verbs beside the Hydra application: ``qatexp analyze``, ``compare`` and ``ui``."""
+"""The verbs beside the Hydra application: ``qatexp analyze``, ``compare``, ``rerun`` and ``ui``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from qatexp.cli.console import INTERRUPTED, complain
 from qatexp.errors import QatexpError
 
-VERBS = ("analyze", "compare", "ui")
+VERBS = ("analyze", "compare", "rerun", "ui")
 
 
 @click.group()
@@ -60,6 +60,26 @@ def compare(
     print_comparison(sweep, Console())
     for path in write_comparison(sweep, folder):
         click.echo(f"wrote {path}")
+
+
+@verbs.command()
+@click.argument("run", metavar="RUN_ID")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="change a key")
+@click.option("--no-tracking", is_flag=True, help="log the rerun nowhere")
+@click.option("--uri", default=None, help="store of RUN_ID, if not tracking.uri's default")
+@click.option("--experiment", default="qatexp", show_default=True, help="where to look for ids")
+def rerun(
+    run: str, settings: tuple[str, ...], no_tracking: bool, uri: str | None, experiment: str
+) -> int:
+    """Compute a finished run anew, and compare every figure bit for bit.
+
+    RUN_ID is an MLflow run id, or the folder of a run.
+    """
+    from qatexp.cli.rerun import rerun as compute_anew
+    from qatexp.config.schema import TrackingConfig
+
+    store = TrackingConfig(uri=uri, experiment=experiment)
+    return compute_anew(run, store, settings=settings, tracked=not no_tracking)
 
 
 @verbs.command()

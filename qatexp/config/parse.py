@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
 
@@ -19,6 +19,7 @@ from qatexp.errors import ConfigError
 
 _OPEN_NODES = {"model": ModelConfig, "dataset": DatasetConfig}
 """Groups in Hydra's own convention: `_target_`, keys of ours, and the callable's arguments."""
+_NON_FINITE = {str(value): value for value in (math.inf, -math.inf, math.nan)}
 
 
 def parse(composed: DictConfig) -> ExperimentConfig:
@@ -43,7 +44,14 @@ class Parser:
 
     def parse(self, composed: DictConfig) -> ExperimentConfig:
         """Build and check the typed configuration; see `parse`."""
-        content = _content(composed)
+        return self.checked(_content(composed))
+
+    def checked(self, content: dict[str, Any]) -> ExperimentConfig:
+        """Build and check it from plain values, with the arguments of targets apart.
+
+        Raises:
+            ConfigError: as `parse`.
+        """
         leaves = dict(_leaves("", content))
         try:
             changed = self._changed(leaves)
@@ -94,6 +102,32 @@ def _leaves(branch: str, node: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield from _leaves(f"{key}.", value)
         else:
             yield key, value
+
+
+def parse_plain(content: Mapping[str, Any]) -> ExperimentConfig:
+    """Build and check the typed configuration that `plain_config` wrote; the way back.
+
+    JSON has no infinity: the texts ``inf``, ``-inf`` and ``nan`` are numbers among the arguments of
+    a target, as they are on the command line.
+
+    Raises:
+        ConfigError: as `parse`, for instance for a key that another version had.
+    """
+    restored = {str(key): value for key, value in content.items()}
+    for group in (*_OPEN_NODES, "schedule"):
+        arguments = "optimizer" if group == "schedule" else "options"
+        node = restored.get(group)
+        if isinstance(node, Mapping) and arguments in node:
+            restored[group] = {**node, arguments: _with_infinities(node[arguments])}
+    return Parser().checked(restored)
+
+
+def _with_infinities(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {key: _with_infinities(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_with_infinities(value) for value in node]
+    return _NON_FINITE.get(node, node) if isinstance(node, str) else node
 
 
 def _resolve(composed: DictConfig) -> dict[str, Any]:

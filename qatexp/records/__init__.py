@@ -13,6 +13,8 @@ from qatexp.errors import StoreError
 
 SCHEMA = 1
 RECORD_FILE = "record.json"
+CONFIG_FILE = "config.json"
+"""The resolved configuration, beside the record."""
 
 
 @dataclass(frozen=True, slots=True)

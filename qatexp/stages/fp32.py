@@ -33,6 +33,8 @@ def fp32(context: Context) -> nn.Module:
         parts = training_parts(context.config, context.data, "fp32")
         trusted = context.config.trusted_packages
         parts["model"] = _model_parts(context.config.model, trusted)
+        if (content := parts["model"]["checkpoint"]) is not None:
+            context.fingerprints["checkpoint"] = content
         return _trained(context, "fp32", model, parts)
 
 

@@ -5,6 +5,7 @@ Importing mlflow takes one to three seconds, so every import of it sits inside a
 
 from __future__ import annotations
 
+from qatexp.tracking.fetch import fetch_texts
 from qatexp.tracking.preflight import check_reachable
 from qatexp.tracking.reading import LoggedRun, read_runs
 from qatexp.tracking.run import RunLog
@@ -12,14 +13,16 @@ from qatexp.tracking.store import Store, open_store
 from qatexp.tracking.termination import sigterm_raises
 from qatexp.tracking.ui import ui_hint
 from qatexp.tracking.uri import resolve_uri
-from qatexp.tracking.view import ANALYSIS_KIND
+from qatexp.tracking.view import ANALYSIS_KIND, RERUN_KIND
 
 __all__ = [
     "ANALYSIS_KIND",
+    "RERUN_KIND",
     "LoggedRun",
     "RunLog",
     "Store",
     "check_reachable",
+    "fetch_texts",
     "open_store",
     "read_runs",
     "resolve_uri",

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # never call home, nor wait for it where there is no way
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines at the end of every run
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # 14 s; MLflow's 7 would hold up a training for 4 min
 }
+
+_opened: set[str] = set()
 
 
 def connect(uri: str) -> MlflowClient:
@@ -32,7 +35,19 @@ def connect(uri: str) -> MlflowClient:
         from mlflow import MlflowClient
 
         with translated(f"tracking.uri={uri} cannot be opened"):
-            return MlflowClient(tracking_uri=uri, registry_uri=uri)
+            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    _opened.add(uri)
+    return client
+
+
+def is_open(uri: str) -> bool:
+    """Whether this process has opened the store.
+
+    An sqlite file that is open must not be opened and closed beside the database: on POSIX systems
+    that drops the locks of the whole process, and another process may then take away the
+    write-ahead log ("disk I/O error").
+    """
+    return uri in _opened
 
 
 @contextmanager

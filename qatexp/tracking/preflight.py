@@ -11,6 +11,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from qatexp.errors import TrackingError
+from qatexp.tracking.client import is_open
 from qatexp.tracking.uri import is_server, scheme_of, sqlite_path
 
 TIMEOUT_SECONDS = 5.0
@@ -92,6 +93,8 @@ def _refused(uri: str, problem: HTTPError) -> TrackingError:
 def _check_sqlite(uri: str, path: Path) -> None:
     if path.name in ("", ":memory:"):
         raise _unusable(uri, "a database in memory would be lost with the process")
+    if is_open(uri):
+        return
     try:
         reason = _unwritable(path) if path.exists() else _uncreatable(path.parent)
     except OSError as problem:

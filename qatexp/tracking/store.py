@@ -72,7 +72,7 @@ class Store:
             params: Flat configuration values, ``qconfig.weight.bits`` for instance.
             tags: Further facts, the git commit for instance.
             parent_run_id: What `start_sweep` returned, or None.
-            kind: Of a run of its own: single, or `ANALYSIS_KIND`.
+            kind: Of a run of its own: single, `ANALYSIS_KIND` or `RERUN_KIND`.
 
         Raises:
             TrackingError: the store does not take the run.

@@ -1,5 +1,7 @@
 import base64
 import os
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -153,3 +155,24 @@ def test_a_plain_folder_is_refused_and_sqlite_recommended(uri):
 @pytest.mark.parametrize("uri", ["postgresql://u@h/db", "databricks", "databricks://profile"])
 def test_other_stores_are_left_to_mlflow(uri):
     check_reachable(uri)
+
+
+def runs_as_another_process_sees_them(path):
+    code = (
+        "import sqlite3, sys\n"
+        "connection = sqlite3.connect(sys.argv[1])\n"
+        "print(connection.execute('SELECT count(*) FROM runs').fetchone()[0])\n"
+        "connection.close()\n"
+    )
+    command = [sys.executable, "-c", code, path]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def test_checking_a_store_that_is_open_leaves_it_its_locks(home, store):
+    """Without them another process takes the write-ahead log away, with all that follows."""
+    database = home / "multirun" / "mlflow.db"
+    store.start_run(name="first", params={"seed": 0}, tags={})
+    check_reachable(store.uri)
+    assert runs_as_another_process_sees_them(database) == 1
+    store.start_run(name="second", params={"seed": 0}, tags={})
+    assert runs_as_another_process_sees_them(database) == 2
