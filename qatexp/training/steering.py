@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +35,13 @@ class Steering:
     def end_epoch(self) -> float | None:
         """Called after each epoch; returns its oscillation, None where it is not watched."""
         return None
+
+    def state(self) -> dict[str, Any]:
+        """What has changed since the start, as tensors and plain types, between two epochs."""
+        return {}
+
+    def restore_(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state; the model's own tensors are restored afterwards."""
 
 
 @dataclass(frozen=True)
