@@ -123,6 +123,7 @@ def _with_progress(context: Context, record: Record) -> Record:
         kept_epochs={
             name: row.epoch for name, rows in context.histories.items() for row in rows if row.kept
         },
+        resumed=dict(context.resumed),
         warnings=(*data_warnings, *context.warnings),
     )
 

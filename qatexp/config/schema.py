@@ -306,11 +306,16 @@ class ModelConfig:
 
 @dataclass(slots=True)
 class TrainerConfig:
-    """Where training runs: lightning-fabric's names for devices and precision."""
+    """Where training runs: lightning-fabric's names for devices and precision.
+
+    After an epoch that ends `checkpoint_seconds` or more after the last checkpoint a training
+    writes another, from which it continues bit for bit when it was cut off; 0: after every epoch.
+    """
 
     devices: int = field(default=1, metadata=limited(AT_LEAST_ONE))
     precision: str = "32-true"
     threads: int | None = field(default=None, metadata=limited(AT_LEAST_ONE))
+    checkpoint_seconds: float = field(default=30.0, metadata=limited(AT_LEAST_ZERO))
 
 
 @dataclass(slots=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import logging
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,6 @@ from qatexp.stages.context import (
 from qatexp.stages.recipe import QatRecipe
 from qatexp.training import (
     Distillation,
-    EpochLog,
     device_of,
     make_fabric,
     seed_everything,
@@ -42,6 +42,8 @@ from qatexp.training import (
     train_,
 )
 from qatexp.training.plan import TrainPlan, plan_of
+
+log = logging.getLogger(__name__)
 
 DATA_FOLDER = "decoded"
 """Below `cache.dir`: images of folders, decoded once."""
@@ -129,7 +131,8 @@ def train_stage(
 ) -> None:
     """Train `model` and write weights and history into a stage's folder.
 
-    On several devices copies of `model` are trained, and it stays as it is.
+    On several devices copies of `model` are trained, and it stays as it is. There are no
+    checkpoints there: each process draws random numbers of its own.
 
     Args:
         context: the run.
@@ -146,8 +149,10 @@ def train_stage(
     fabric = make_fabric(config.trainer, context.device)
     if config.trainer.devices == 1:
         job = _Job(fabric, config, context.data, name, folder)
-        _train_(job, model, teacher, on_epoch=context.on_epoch)
+        _train_(job, model, teacher, context)
         return
+    text = "trainer.devices=%d writes no checkpoints: %s starts anew if it is cut off"
+    log.info(text, config.trainer.devices, name)
     states = [_state(model), None if teacher is None else _state(teacher)]
     _launch(fabric, config, name, states, folder)
     for epoch in load_history(folder):
@@ -177,10 +182,6 @@ def _launch(
             process.terminate()
 
 
-def _ignore(name: str, epoch: EpochLog) -> None:
-    """The first process logs a training on several when it has ended."""
-
-
 def _worker(
     fabric: Fabric, config: ExperimentConfig, name: str, states: list[State | None], folder: Path
 ) -> None:
@@ -201,7 +202,7 @@ def _worker(
             network.load_state_dict(state)
             network.to(fabric.device)
     seed_everything(stage_seed(config.seed, name))
-    _train_(_Job(fabric, config, data, name, folder), model, teacher, on_epoch=_ignore)
+    _train_(_Job(fabric, config, data, name, folder), model, teacher, None)
 
 
 @dataclass(frozen=True)
@@ -217,12 +218,12 @@ class _Job:
 
 
 def _train_(
-    job: _Job,
-    model: nn.Module,
-    teacher: nn.Module | None,
-    *,
-    on_epoch: Callable[[str, EpochLog], None],
+    job: _Job, model: nn.Module, teacher: nn.Module | None, context: Context | None
 ) -> None:
+    """Train, and write the result; a `context` is told of epochs and keeps checkpoints.
+
+    Processes of several have none: the first one's epochs are logged when it has ended.
+    """
     plan = training_plan(job.config, job.name)
     recipe = _recipe(job, plan, model, teacher) if isinstance(model, fx.GraphModule) else None
     history = train_(
@@ -235,7 +236,9 @@ def _train_(
         scales=[] if recipe is None else quantization_parameters(model),
         trusted=job.config.trusted_packages,
         steering=recipe,
-        on_epoch=lambda epoch: on_epoch(job.name, epoch),
+        on_epoch=None if context is None else partial(context.on_epoch, job.name),
+        checkpoints=None if context is None else context.checkpoints(job.name),
+        on_resume=None if context is None else partial(context.note_resumed, job.name),
     )
     if job.fabric.global_rank == 0:
         if recipe is not None:
