@@ -43,6 +43,8 @@ class Context:
     fingerprints: dict[str, str] = field(default_factory=dict)
     resumed: dict[str, int] = field(default_factory=dict)
     """By training: the epochs that a run before this one had done when it was cut off."""
+    shared: dict[str, int] = field(default_factory=dict)
+    """By training: the epochs that were taken from one that differs in its length alone."""
     histories: dict[str, list[EpochLog]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     current: str = "data"
@@ -80,7 +82,8 @@ class Context:
             make(folder)
 
         self.fingerprints[name] = fingerprint(name, dict(parts))
-        self.resumed.pop(name, None)  # of a shorter training on the way to a target
+        for kept in (self.resumed, self.shared):
+            kept.pop(name, None)  # of a shorter training on the way to a target
         entry = self.cache.get(name, self.fingerprints[name], announced)
         self.cached[name] = entry.cached
         return entry.folder
@@ -90,10 +93,6 @@ class Context:
         folder = self.cache.partial(name, self.fingerprints[name])
         seconds = self.config.trainer.checkpoint_seconds
         return None if folder is None else Checkpoints(folder, seconds=seconds)
-
-    def note_resumed(self, name: str, epochs: int) -> None:
-        """Keep for the record that a training continued after so many epochs."""
-        self.resumed[name] = epochs
 
     def add_history(self, name: str, history: Sequence[EpochLog]) -> None:
         """Keep the epochs of a training; those from the cache have not been logged yet."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from qatexp.stages.context import (
     save_json,
     save_weights,
 )
+from qatexp.stages.listener import Listener, keeper_of
 from qatexp.stages.recipe import QatRecipe
 from qatexp.training import (
     Distillation,
@@ -48,7 +49,7 @@ log = logging.getLogger(__name__)
 DATA_FOLDER = "decoded"
 """Below `cache.dir`: images of folders, decoded once."""
 State = dict[str, Tensor]
-CODE = ("training", "data", "stages.train", "stages.recipe", "stages.calibration")
+CODE = ("training", "data", "stages.train", "stages.recipe", "stages.stems", "stages.calibration")
 """Parts of qatexp that decide the result of every training."""
 
 
@@ -107,8 +108,8 @@ def training_parts(config: ExperimentConfig, data: ImageData, name: str) -> dict
             key="schedule.optimizer._target_",
             trusted=config.trusted_packages,
         ),
+        "length": [plan.epochs, plan.decay_epochs],
         "plan": [
-            plan.epochs,
             plan.lr,
             plan.momentum,
             plan.weight_decay,
@@ -127,18 +128,25 @@ def training_parts(config: ExperimentConfig, data: ImageData, name: str) -> dict
 
 
 def train_stage(
-    context: Context, name: str, model: nn.Module, folder: Path, *, teacher: nn.Module | None = None
+    context: Context,
+    name: str,
+    model: nn.Module,
+    folder: Path,
+    *,
+    parts: Mapping[str, Any],
+    teacher: nn.Module | None = None,
 ) -> None:
     """Train `model` and write weights and history into a stage's folder.
 
-    On several devices copies of `model` are trained, and it stays as it is. There are no
-    checkpoints there: each process draws random numbers of its own.
+    On several devices copies of `model` are trained, and it stays as it is. No states are kept
+    there, to continue from or to share: each process draws random numbers of its own.
 
     Args:
         context: the run.
         name: fp32, control or qat.
         model: network, or prepared graph, on the run's device.
         folder: where the files go.
+        parts: of `training_parts`, with what the training starts from.
         teacher: FP32 network whose logits QAT learns from, None where it learns from none.
 
     Raises:
@@ -149,9 +157,10 @@ def train_stage(
     fabric = make_fabric(config.trainer, context.device)
     if config.trainer.devices == 1:
         job = _Job(fabric, config, context.data, name, folder)
-        _train_(job, model, teacher, context)
+        keeper = keeper_of(context, name, parts, training_plan(config, name))
+        _train_(job, model, teacher, Listener(context, name, keeper))
         return
-    text = "trainer.devices=%d writes no checkpoints: %s starts anew if it is cut off"
+    text = "trainer.devices=%d keeps no states of %s: if it is cut off, it starts anew"
     log.info(text, config.trainer.devices, name)
     states = [_state(model), None if teacher is None else _state(teacher)]
     _launch(fabric, config, name, states, folder)
@@ -218,11 +227,11 @@ class _Job:
 
 
 def _train_(
-    job: _Job, model: nn.Module, teacher: nn.Module | None, context: Context | None
+    job: _Job, model: nn.Module, teacher: nn.Module | None, listener: Listener | None
 ) -> None:
-    """Train, and write the result; a `context` is told of epochs and keeps checkpoints.
+    """Train, and write the result.
 
-    Processes of several have none: the first one's epochs are logged when it has ended.
+    Processes of several have no listener: the first one's epochs are logged when it has ended.
     """
     plan = training_plan(job.config, job.name)
     recipe = _recipe(job, plan, model, teacher) if isinstance(model, fx.GraphModule) else None
@@ -236,9 +245,9 @@ def _train_(
         scales=[] if recipe is None else quantization_parameters(model),
         trusted=job.config.trusted_packages,
         steering=recipe,
-        on_epoch=None if context is None else partial(context.on_epoch, job.name),
-        checkpoints=None if context is None else context.checkpoints(job.name),
-        on_resume=None if context is None else partial(context.note_resumed, job.name),
+        on_epoch=None if listener is None else listener.on_epoch,
+        keeper=None if listener is None else listener.keeper,
+        on_resume=None if listener is None else listener.on_resume,
     )
     if job.fabric.global_rank == 0:
         if recipe is not None:

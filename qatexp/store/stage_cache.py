@@ -68,6 +68,21 @@ class StageCache:
             raise StoreError(self._reason(stage, problem)) from problem
         return Entry(entry, cached=cached)
 
+    def find(self, stage: str, fingerprint: str) -> Path | None:
+        """Return the folder of a finished stage, None where there is none to be reused.
+
+        Raises:
+            StoreError: the cache folder cannot be written to.
+        """
+        entry = self._entry(stage, fingerprint)
+        if not self._reuse or not entry.is_dir():
+            return None
+        try:
+            with FileLock(entry.with_suffix(".lock")):
+                return entry if self._is_sound(entry) else None
+        except OSError as problem:
+            raise StoreError(self._reason(stage, problem)) from problem
+
     def partial(self, stage: str, fingerprint: str) -> Path | None:
         """Name the folder for what `make` leaves while it works, in case that it is cut off.
 

@@ -6,7 +6,7 @@ from qatexp.training.checkpoint import Checkpoints
 from qatexp.training.epochs import EpochLog
 from qatexp.training.evaluate import Scores, evaluate
 from qatexp.training.fabric import device_of, make_fabric, seed_everything, stage_seed
-from qatexp.training.loop import TrainingData, train_
+from qatexp.training.loop import Keeper, TrainingData, train_
 from qatexp.training.plan import TrainPlan
 from qatexp.training.steering import Distillation, Steering
 
@@ -14,6 +14,7 @@ __all__ = [
     "Checkpoints",
     "Distillation",
     "EpochLog",
+    "Keeper",
     "Scores",
     "Steering",
     "TrainPlan",

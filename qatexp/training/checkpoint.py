@@ -7,6 +7,7 @@ import io
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,6 +30,9 @@ class Checkpoints:
         seconds: least time from the start, and from one checkpoint to the next; 0: no limit.
     """
 
+    shared = False
+    """Whether another training has left what this one continues from."""
+
     def __init__(self, folder: Path, *, seconds: float) -> None:
         self._path = folder / FILE
         self._seconds = seconds
@@ -43,10 +47,8 @@ class Checkpoints:
         """
         if time.monotonic() - self._latest < self._seconds:
             return
-        content = io.BytesIO()
-        torch.save({"layout": LAYOUT, "training": training.capture()}, content)
         self._path.parent.mkdir(exist_ok=True)
-        write_checked(self._path, content.getbuffer())
+        write_state(training, self._path)
         self._latest = time.monotonic()
 
     def resume_(self, training: TrainingState) -> None:
@@ -58,23 +60,49 @@ class Checkpoints:
             half_written.unlink()
         if not self._path.exists():
             return
-        start = copy.deepcopy(training.capture())
         try:
-            self._load_(training)
-        except Exception as problem:  # torch has many classes for a file that is another one
-            training.restore_(start)
+            restore_state_(training, self._path)
+        except StoreError as problem:
             self._set_aside(problem)
 
-    def _load_(self, training: TrainingState) -> None:
-        file = io.BytesIO(read_checked(self._path))
-        content = torch.load(file, map_location="cpu", weights_only=True)
-        if content["layout"] != LAYOUT:
-            raise StoreError(f"it has layout {content['layout']}, this version reads {LAYOUT}")
-        training.restore_(content["training"])
-
-    def _set_aside(self, problem: Exception) -> None:
+    def _set_aside(self, problem: StoreError) -> None:
         aside = self._path.with_name(f"{FILE}.damaged-{time.time_ns()}")
         self._path.rename(aside)
-        reason = (str(problem).strip() or type(problem).__name__).splitlines()[0]
         text = "checkpoint %s cannot be used (%s); the training starts from its beginning"
-        log.warning(text, aside, reason)
+        log.warning(text, aside, problem)
+
+
+def write_state(training: TrainingState, path: Path) -> None:
+    """Write all that changes from epoch to epoch, atomically.
+
+    Raises:
+        StoreError: the folder cannot be written to, or the disk is full.
+    """
+    content = io.BytesIO()
+    torch.save({"layout": LAYOUT, "training": training.capture()}, content)
+    write_checked(path, content.getbuffer())
+
+
+def restore_state_(training: TrainingState, path: Path) -> None:
+    """Bring a training to the state that `write_state` has written.
+
+    Raises:
+        StoreError: the file is damaged, or of another layout or training; this one is then as
+            before.
+    """
+    start = copy.deepcopy(training.capture())
+    try:
+        training.restore_(_read(path))
+    except Exception as problem:  # torch has many classes for a file that is another one
+        training.restore_(start)
+        reason = str(problem).strip() or type(problem).__name__
+        raise StoreError(reason.splitlines()[0]) from problem
+
+
+def _read(path: Path) -> dict[str, Any]:
+    file = io.BytesIO(read_checked(path))
+    content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    if content["layout"] != LAYOUT:
+        raise StoreError(f"it has layout {content['layout']}, this version reads {LAYOUT}")
+    training: dict[str, Any] = content["training"]
+    return training

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from qatexp.config.schema import Select
 from qatexp.errors import TrainingError
-from qatexp.training.checkpoint import Checkpoints
 from qatexp.training.epochs import EpochLog
 from qatexp.training.evaluate import Scores, evaluate
 from qatexp.training.plan import TrainPlan, build_optimizer
@@ -50,6 +49,16 @@ class TrainingData(Protocol):
         """Number of images of a split."""
 
 
+class Keeper(Protocol):
+    """Keeps states of a training, to go on from."""
+
+    def offer(self, training: TrainingState) -> None:
+        """Called after each epoch; writes the state if it is worth it."""
+
+    def resume_(self, training: TrainingState) -> None:
+        """Bring a training that starts to the state that was kept, if there is one."""
+
+
 def train_(
     model: nn.Module,
     plan: TrainPlan,
@@ -62,7 +71,7 @@ def train_(
     trusted: Sequence[str] = (),
     steering: Steering | None = None,
     on_epoch: Callable[[EpochLog], None] | None = None,
-    checkpoints: Checkpoints | None = None,
+    keeper: Keeper | None = None,
     on_resume: Callable[[int], None] | None = None,
 ) -> list[EpochLog]:
     """Train a model in place; it ends in eval mode with the weights that `plan.select` chooses.
@@ -79,12 +88,12 @@ def train_(
         steering: the loss, and what happens around the steps; None is plain cross entropy.
         on_epoch: called with each finished epoch's figures, on the first rank; with those from
             before a cut too.
-        checkpoints: where the training continues from, and leaves its state; for one device.
-        on_resume: called with the number of epochs that a checkpoint spares.
+        keeper: where the training continues from, and leaves its state; for one device.
+        on_resume: called with the number of epochs that it spares.
 
     Raises:
         TrainingError: the loss became infinite or NaN.
-        StoreError: a checkpoint cannot be written.
+        StoreError: a state cannot be written.
     """
     steering = Steering(label_smoothing=plan.label_smoothing) if steering is None else steering
     job = _Job(name, plan, data, fabric, seed, plan.steps(data.steps_per_epoch()), steering)
@@ -92,8 +101,8 @@ def train_(
     wrapped, optimizer = fabric.setup(model, optimizer)
     training = TrainingState(model, optimizer, fabric, steering)
     tell = on_epoch if on_epoch is not None and fabric.global_rank == 0 else _tell_nobody
-    if checkpoints is not None:
-        _resume_(training, checkpoints, job, on_resume)
+    if keeper is not None:
+        _resume_(training, keeper, job, on_resume)
     done = len(training.history)
     for row in training.history:
         tell(row)
@@ -102,8 +111,8 @@ def train_(
         for epoch in range(done + 1, plan.epochs + 1):
             _epoch_(training, wrapped, job, epoch, report)
             tell(training.history[-1])
-            if checkpoints is not None:
-                checkpoints.offer(training)
+            if keeper is not None:
+                keeper.offer(training)
     _select_(training)
     return training.history
 
@@ -129,12 +138,12 @@ def _tell_nobody(row: EpochLog) -> None:
 
 def _resume_(
     training: TrainingState,
-    checkpoints: Checkpoints,
+    keeper: Keeper,
     job: _Job,
     on_resume: Callable[[int], None] | None,
 ) -> None:
-    """Continue from a checkpoint, if there is one, and say so."""
-    checkpoints.resume_(training)
+    """Continue from where the training was before, if anywhere, and say so."""
+    keeper.resume_(training)
     done = len(training.history)
     if done == 0:
         return
@@ -192,7 +201,7 @@ def _train_epoch_(
     )
     for index, (images, labels) in enumerate(batches):
         step = (epoch - 1) * job.steps + index
-        job.steering.before_step(step / job.total)
+        job.steering.before_step(plan.share(step, job.steps))
         for group in optimizer.param_groups:
             group["lr"] = plan.rate(step, job.steps) * group["lr_factor"]
         loss = job.steering.loss(_logits(wrapped(images)), images, labels)

@@ -22,7 +22,7 @@ class Steering:
         self.label_smoothing = label_smoothing
 
     def before_step(self, share: float) -> None:
-        """Called before each step with the share (0..1) of all steps that is done."""
+        """Called before each step with the share (0..1) that `TrainPlan.share` finds."""
 
     def loss(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         """Loss (a scalar) of logits (N, classes) for normalized images (N, C, H, W)."""

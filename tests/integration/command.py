@@ -56,7 +56,7 @@ def qatexp(home: Path, *arguments: str, timeout: float = 300, **environment: str
 def comparable(record: Record) -> dict[str, Any]:
     """A record without what a clock, a cache or a checkpoint decides."""
     content = record.to_dict()
-    for key in ("seconds", "cached", "mlflow_run_id", "resumed"):
+    for key in ("seconds", "cached", "mlflow_run_id", "resumed", "shared"):
         content.pop(key)
     for variant in content["variants"].values():
         for key in [key for key in variant if key.startswith("latenc")]:

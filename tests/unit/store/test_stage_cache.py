@@ -40,6 +40,19 @@ def test_a_stage_is_made_once_and_then_reused(tmp_path):
     assert visible(tmp_path / "fp32") == ["f00d"]
 
 
+def test_a_finished_stage_is_found_without_making_it(tmp_path, caplog):
+    cache = StageCache(tmp_path)
+    assert cache.find("fp32", "f00d") is None
+    entry = cache.get("fp32", "f00d", Maker()).folder
+    assert cache.find("fp32", "f00d") == entry
+    flip(entry)
+    assert cache.find("fp32", "f00d") is None
+    assert "is damaged (weights.bin)" in caplog.text
+    unused = StageCache(None)
+    unused.get("fp32", "f00d", Maker())
+    assert unused.find("fp32", "f00d") is None
+
+
 @pytest.mark.parametrize(
     ("stage", "fingerprint"), [("fp32", "beef"), ("ptq", "f00d")], ids=["input", "stage"]
 )

@@ -88,7 +88,7 @@ def train(data, fabric, plan, tmp_path, monkeypatch):
             seed=0,
             steering=Counting(),
             on_epoch=told.append,
-            checkpoints=None if folder is None else Checkpoints(folder, seconds=seconds),
+            keeper=None if folder is None else Checkpoints(folder, seconds=seconds),
             on_resume=resumed.append,
         )
         return model.state_dict(), history, told, resumed
