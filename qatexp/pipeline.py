@@ -134,6 +134,8 @@ def _with_progress(context: Context, record: Record) -> Record:
         kept_epochs={
             name: row.epoch for name, rows in context.histories.items() for row in rows if row.kept
         },
+        resumed=dict(context.resumed),
+        shared=dict(context.shared),
         warnings=(*data_warnings, *context.warnings),
     )
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qatexp.config.constraints import Range
-from qatexp.config.schema import Backend, Budget, ExperimentConfig, Pack, Select, Teacher
+from qatexp.config.schema import Backend, Budget, Decay, ExperimentConfig, Pack, Select, Teacher
 from qatexp.config.targets import check_target
 from qatexp.errors import ConfigError
 
@@ -168,6 +168,12 @@ def _check_recipe(config: ExperimentConfig) -> None:
         raise ConfigError(
             f"schedule.qat.progressive.bits={bits} and schedule.qat.select=best exclude each "
             "other: an early epoch at wider bits would win; set schedule.qat.select=last."
+        )
+    if bits and qat.decay is Decay.short:
+        raise ConfigError(
+            f"schedule.qat.progressive.bits={bits} and schedule.qat.decay=short exclude each "
+            "other: how long wider bits last depends on the number of epochs; set "
+            "schedule.qat.decay=cosine."
         )
 
 

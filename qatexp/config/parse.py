@@ -173,7 +173,9 @@ SWEEPABLE = (
     "qconfig",
     "schedule",
     "target",
-    "trainer",
+    "trainer.devices",
+    "trainer.precision",
+    "trainer.threads",
     "dataset.batch_size",
     "dataset.image_size",
     "dataset.val_fraction",
@@ -183,7 +185,10 @@ SWEEPABLE = (
     "export",
     "measure.threads",
 )
-"""Keys, or whole branches, that go into `record.params` and MLflow's parameters."""
+"""Keys, or whole branches, that go into `record.params` and MLflow's parameters.
+
+`trainer.checkpoint_seconds` is not among them: no figure depends on it.
+"""
 
 
 def flat_params(config: ExperimentConfig) -> dict[str, Any]:

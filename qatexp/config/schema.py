@@ -52,11 +52,12 @@ class CalibrationMethod(Enum):
 
 
 class Decay(Enum):
-    """How the learning rate falls after the warm-up."""
+    """How the learning rate falls after the warm-up; short: in the last `decay_epochs` alone."""
 
     cosine = "cosine"
     linear = "linear"
     constant = "constant"
+    short = "short"
 
 
 class Select(Enum):
@@ -179,7 +180,11 @@ class QConfig:
 
 @dataclass(slots=True)
 class Fp32Schedule:
-    """Training of the FP32 baseline. `lr` is also what the QAT learning rate is scaled from."""
+    """Training of the FP32 baseline. `lr` is also what the QAT learning rate is scaled from.
+
+    With `decay: short` the rate stays, and falls like a cosine in the last `decay_epochs`.
+    Trainings that differ in `epochs` alone then share the epochs before, through the stage cache.
+    """
 
     epochs: int = field(default=10, metadata=limited(AT_LEAST_ZERO))
     lr: float = field(default=0.1, metadata=limited(POSITIVE))
@@ -187,6 +192,7 @@ class Fp32Schedule:
     weight_decay: float = field(default=5e-4, metadata=limited(AT_LEAST_ZERO))
     warmup_epochs: float = field(default=0.0, metadata=limited(AT_LEAST_ZERO))
     decay: Decay = Decay.cosine
+    decay_epochs: int = field(default=1, metadata=limited(AT_LEAST_ONE))
     label_smoothing: float = field(default=0.0, metadata=limited(FRACTION))
     clip_grad_norm: float | None = field(default=None, metadata=limited(POSITIVE))
     select: Select = Select.best
@@ -216,7 +222,8 @@ class ProgressiveConfig:
 class QatSchedule:
     """Fine-tuning with quantization in the loop, at ``schedule.fp32.lr * lr_scale``.
 
-    `freeze_observers_at` and `freeze_bn_at` are shares of the training steps; 1.0 never freezes.
+    `freeze_observers_at` and `freeze_bn_at` are shares of the training steps, with `decay: short`
+    of those of the last `decay_epochs`; 1.0 never freezes.
     `scale_lr` is the learning rate of learned ranges relative to that of weights. `reestimate_bn`
     is the number of training batches from which batch-norm statistics are found anew at the end.
     """
@@ -227,6 +234,7 @@ class QatSchedule:
     weight_decay: float = field(default=5e-4, metadata=limited(AT_LEAST_ZERO))
     warmup_epochs: float = field(default=0.0, metadata=limited(AT_LEAST_ZERO))
     decay: Decay = Decay.cosine
+    decay_epochs: int = field(default=1, metadata=limited(AT_LEAST_ONE))
     label_smoothing: float = field(default=0.0, metadata=limited(FRACTION))
     clip_grad_norm: float | None = field(default=None, metadata=limited(POSITIVE))
     select: Select = Select.last
@@ -306,11 +314,16 @@ class ModelConfig:
 
 @dataclass(slots=True)
 class TrainerConfig:
-    """Where training runs: lightning-fabric's names for devices and precision."""
+    """Where training runs: lightning-fabric's names for devices and precision.
+
+    After an epoch that ends `checkpoint_seconds` or more after the last checkpoint a training
+    writes another, from which it continues bit for bit when it was cut off; 0: after every epoch.
+    """
 
     devices: int = field(default=1, metadata=limited(AT_LEAST_ONE))
     precision: str = "32-true"
     threads: int | None = field(default=None, metadata=limited(AT_LEAST_ONE))
+    checkpoint_seconds: float = field(default=30.0, metadata=limited(AT_LEAST_ZERO))
 
 
 @dataclass(slots=True)

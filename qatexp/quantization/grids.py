@@ -13,6 +13,23 @@ def bits_of(quantizer: ActivationFakeQuantize | WeightFakeQuantize) -> int:
     return int(quantizer.quant_max - quantizer.quant_min).bit_length()
 
 
+Grid = tuple[int, int, int | None]
+"""Smallest code, largest code, and the code of zero where it is fixed."""
+
+
+def grid_of(quantizer: ActivationFakeQuantize | WeightFakeQuantize) -> Grid:
+    """Read the grid of a quantizer."""
+    fixed = quantizer.fixed_zero_point if isinstance(quantizer, ActivationFakeQuantize) else None
+    return quantizer.quant_min, quantizer.quant_max, fixed
+
+
+def restore_grid_(quantizer: ActivationFakeQuantize | WeightFakeQuantize, grid: Grid) -> None:
+    """Give a quantizer a grid that `grid_of` has read; its tensors have to follow."""
+    quantizer.quant_min, quantizer.quant_max, fixed = grid
+    if isinstance(quantizer, ActivationFakeQuantize):
+        quantizer.fixed_zero_point = fixed
+
+
 def set_weight_grid_(quantizer: WeightFakeQuantize, bits: int) -> None:
     """Give a weight the narrow grid of these bits; its scales have to follow."""
     largest = WeightSpec(bits, quantizer.per_channel).quant_max

@@ -7,7 +7,9 @@ https://arxiv.org/abs/2203.11086.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import fmean
+from typing import Any
 
 from torch import Tensor, fx
 
@@ -50,3 +52,13 @@ class OscillationWatch:
         shares = {name: fmean(flips) for name, flips in self._flips.items() if flips}
         self._flips = {name: [] for name in self._flips}
         return shares
+
+    def state(self) -> dict[str, Any]:
+        """What is carried from one epoch to the next: codes that are still to be compared."""
+        return {"codes": list(self._codes)}
+
+    def restore_(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state between two epochs, tensors on any device."""
+        # Before the first comparison of a training there are no codes.
+        pairs = zip(state["codes"], self._layers, strict=bool(state["codes"]))
+        self._codes = [codes.to(weight.device) for codes, (_, _, weight) in pairs]

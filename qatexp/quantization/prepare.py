@@ -229,18 +229,21 @@ def enable_(model: nn.Module, enabled: bool = True) -> None:
             module.enabled = enabled
 
 
-def freeze_batch_norm_(model: nn.Module) -> None:
-    """Use and keep the running statistics from now on, in training mode too."""
+def freeze_batch_norm_(model: nn.Module, frozen: bool = True) -> None:
+    """Use and keep the running statistics from now on, in training mode too; or no longer."""
     for module in model.modules():
         if isinstance(module, BatchNorm):
-            module.frozen = True
+            module.frozen = frozen
 
 
-def freeze_ranges_(model: nn.Module) -> None:
-    """Keep the ranges that moving averages have found from now on; learned ones go on learning."""
+def freeze_ranges_(model: nn.Module, frozen: bool = True) -> None:
+    """Keep the ranges that moving averages have found from now on; learned ones go on learning.
+
+    With `frozen` False, moving averages go on moving.
+    """
     for module in model.modules():
         if isinstance(module, MinMaxEmaActivation):
-            module.freeze_()
+            module.freeze_(frozen)
 
 
 def quantization_parameters(model: nn.Module) -> list[nn.Parameter]:

@@ -7,14 +7,21 @@ is worth half a point to a point: Zhuang et al. 2018, https://arxiv.org/abs/1711
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import fx
 
 from qatexp.config.schema import QConfig
 from qatexp.quantization.fake_quantize import ActivationFakeQuantize, WeightFakeQuantize
-from qatexp.quantization.grids import bits_of, set_activation_grid_, set_weight_grid_
+from qatexp.quantization.grids import (
+    bits_of,
+    grid_of,
+    restore_grid_,
+    set_activation_grid_,
+    set_weight_grid_,
+)
 from qatexp.quantization.prepare import activation_quantizers, weight_quantizers
 
 
@@ -66,6 +73,19 @@ class ProgressiveBits:
             self._set_bits_(item.quantizer, max(item.bits, least))
         if changed:
             self._calibrate_()
+
+    def state(self) -> dict[str, Any]:
+        """The present bits; grids are no tensors, and so no part of the model's own state."""
+        return {
+            "present": self._present,
+            "grids": [grid_of(item.quantizer) for item in self._targets],
+        }
+
+    def restore_(self, state: Mapping[str, Any]) -> None:
+        """Take the bits of a state; the model's tensors have to follow."""
+        for item, grid in zip(self._targets, state["grids"], strict=True):
+            restore_grid_(item.quantizer, grid)
+        self._present = state["present"]
 
     def _set_bits_(self, quantizer: ActivationFakeQuantize | WeightFakeQuantize, bits: int) -> None:
         if isinstance(quantizer, WeightFakeQuantize):

@@ -168,6 +168,10 @@ class Record:
     """Data set name, classes, split sizes, seed and content hash."""
     kept_epochs: dict[str, int] = field(default_factory=dict)
     """By training (fp32, control, qat): the epoch that validation chose, where `select` is best."""
+    resumed: dict[str, int] = field(default_factory=dict)
+    """By training: the epochs that came from a checkpoint, as the run before was cut off."""
+    shared: dict[str, int] = field(default_factory=dict)
+    """By training: the epochs that came from one of another length (`decay: short`)."""
     quantization: dict[str, Any] = field(default_factory=dict)
     """What was quantized and what was left in float, as found in the graph."""
     warnings: tuple[str, ...] = ()

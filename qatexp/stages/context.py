@@ -20,7 +20,7 @@ from qatexp.config.schema import ExperimentConfig
 from qatexp.data import ImageData
 from qatexp.store.stage_cache import StageCache
 from qatexp.tracking import RunLog
-from qatexp.training import EpochLog, seed_everything, stage_seed
+from qatexp.training import Checkpoints, EpochLog, seed_everything, stage_seed
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,10 @@ class Context:
     seconds: dict[str, float] = field(default_factory=dict)
     cached: dict[str, bool] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
+    resumed: dict[str, int] = field(default_factory=dict)
+    """By training: the epochs that a run before this one had done when it was cut off."""
+    shared: dict[str, int] = field(default_factory=dict)
+    """By training: the epochs that were taken from one that differs in its length alone."""
     histories: dict[str, list[EpochLog]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     current: str = "data"
@@ -78,9 +82,17 @@ class Context:
             make(folder)
 
         self.fingerprints[name] = fingerprint(name, dict(parts))
+        for kept in (self.resumed, self.shared):
+            kept.pop(name, None)  # of a shorter training on the way to a target
         entry = self.cache.get(name, self.fingerprints[name], announced)
         self.cached[name] = entry.cached
         return entry.folder
+
+    def checkpoints(self, name: str) -> Checkpoints | None:
+        """Where a training that `entry` makes leaves its state; None where nothing is cached."""
+        folder = self.cache.partial(name, self.fingerprints[name])
+        seconds = self.config.trainer.checkpoint_seconds
+        return None if folder is None else Checkpoints(folder, seconds=seconds)
 
     def add_history(self, name: str, history: Sequence[EpochLog]) -> None:
         """Keep the epochs of a training; those from the cache have not been logged yet."""

@@ -65,7 +65,7 @@ def _trained(context: Context, name: str, model: nn.Module, parts: dict[str, Any
     def make(folder: Path) -> None:
         # Hours of training for a model that cannot be quantized would be wasted.
         check_quantizable(model, context.data.example().cpu(), context.config.qconfig)
-        train_stage(context, name, model.to(context.device), folder)
+        train_stage(context, name, model.to(context.device), folder, parts=parts)
 
     folder = context.entry(name, parts, make)
     context.add_history(name, load_history(folder))

@@ -45,7 +45,7 @@ def qat(context: Context, prepared: PreparedModel, networks: Mapping[str, nn.Mod
             parts["teacher"] = context.fingerprints[distill.teacher.name]
 
         def make(folder: Path) -> None:
-            train_stage(context, "qat", model, folder, teacher=teacher)
+            train_stage(context, "qat", model, folder, parts=parts, teacher=teacher)
 
         folder = context.entry("qat", parts, make)
         context.add_history("qat", load_history(folder))

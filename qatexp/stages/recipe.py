@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import fmean
+from typing import Any
 
 from lightning_fabric import Fabric
 from torch import Tensor, fx
@@ -84,6 +86,24 @@ class QatRecipe(Steering):
         """Mean over the layers of the share of weights that flip in one step."""
         self.oscillation = self._watch.end_epoch()
         return fmean(self.oscillation.values()) if self.oscillation else None
+
+    def state(self) -> dict[str, Any]:
+        """Bits, what is frozen, and the oscillation of the epoch before."""
+        return {
+            "progressive": self._progressive.state(),
+            "frozen": sorted(self._frozen),
+            "watch": self._watch.state(),
+            "oscillation": dict(self.oscillation),
+        }
+
+    def restore_(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state; the model's own tensors have to follow."""
+        self._progressive.restore_(state["progressive"])
+        self._frozen = set(state["frozen"])
+        freeze_ranges_(self._graph_module, "ranges" in self._frozen)
+        freeze_batch_norm_(self._graph_module, "batch norm" in self._frozen)
+        self._watch.restore_(state["watch"])
+        self.oscillation = dict(state["oscillation"])
 
     def finish_(self) -> None:
         """Find batch-norm statistics anew, if asked for, once the training is over."""

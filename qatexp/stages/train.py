@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import logging
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing import active_children
 from pathlib import Path
@@ -31,10 +32,10 @@ from qatexp.stages.context import (
     save_json,
     save_weights,
 )
+from qatexp.stages.listener import Listener, keeper_of
 from qatexp.stages.recipe import QatRecipe
 from qatexp.training import (
     Distillation,
-    EpochLog,
     device_of,
     make_fabric,
     seed_everything,
@@ -43,10 +44,12 @@ from qatexp.training import (
 )
 from qatexp.training.plan import TrainPlan, plan_of
 
+log = logging.getLogger(__name__)
+
 DATA_FOLDER = "decoded"
 """Below `cache.dir`: images of folders, decoded once."""
 State = dict[str, Tensor]
-CODE = ("training", "data", "stages.train", "stages.recipe", "stages.calibration")
+CODE = ("training", "data", "stages.train", "stages.recipe", "stages.stems", "stages.calibration")
 """Parts of qatexp that decide the result of every training."""
 
 
@@ -105,8 +108,8 @@ def training_parts(config: ExperimentConfig, data: ImageData, name: str) -> dict
             key="schedule.optimizer._target_",
             trusted=config.trusted_packages,
         ),
+        "length": [plan.epochs, plan.decay_epochs],
         "plan": [
-            plan.epochs,
             plan.lr,
             plan.momentum,
             plan.weight_decay,
@@ -125,17 +128,25 @@ def training_parts(config: ExperimentConfig, data: ImageData, name: str) -> dict
 
 
 def train_stage(
-    context: Context, name: str, model: nn.Module, folder: Path, *, teacher: nn.Module | None = None
+    context: Context,
+    name: str,
+    model: nn.Module,
+    folder: Path,
+    *,
+    parts: Mapping[str, Any],
+    teacher: nn.Module | None = None,
 ) -> None:
     """Train `model` and write weights and history into a stage's folder.
 
-    On several devices copies of `model` are trained, and it stays as it is.
+    On several devices copies of `model` are trained, and it stays as it is. No states are kept
+    there, to continue from or to share: each process draws random numbers of its own.
 
     Args:
         context: the run.
         name: fp32, control or qat.
         model: network, or prepared graph, on the run's device.
         folder: where the files go.
+        parts: of `training_parts`, with what the training starts from.
         teacher: FP32 network whose logits QAT learns from, None where it learns from none.
 
     Raises:
@@ -146,8 +157,11 @@ def train_stage(
     fabric = make_fabric(config.trainer, context.device)
     if config.trainer.devices == 1:
         job = _Job(fabric, config, context.data, name, folder)
-        _train_(job, model, teacher, on_epoch=context.on_epoch)
+        keeper = keeper_of(context, name, parts, training_plan(config, name))
+        _train_(job, model, teacher, Listener(context, name, keeper))
         return
+    text = "trainer.devices=%d keeps no states of %s: if it is cut off, it starts anew"
+    log.info(text, config.trainer.devices, name)
     states = [_state(model), None if teacher is None else _state(teacher)]
     _launch(fabric, config, name, states, folder)
     for epoch in load_history(folder):
@@ -177,10 +191,6 @@ def _launch(
             process.terminate()
 
 
-def _ignore(name: str, epoch: EpochLog) -> None:
-    """The first process logs a training on several when it has ended."""
-
-
 def _worker(
     fabric: Fabric, config: ExperimentConfig, name: str, states: list[State | None], folder: Path
 ) -> None:
@@ -201,7 +211,7 @@ def _worker(
             network.load_state_dict(state)
             network.to(fabric.device)
     seed_everything(stage_seed(config.seed, name))
-    _train_(_Job(fabric, config, data, name, folder), model, teacher, on_epoch=_ignore)
+    _train_(_Job(fabric, config, data, name, folder), model, teacher, None)
 
 
 @dataclass(frozen=True)
@@ -217,12 +227,12 @@ class _Job:
 
 
 def _train_(
-    job: _Job,
-    model: nn.Module,
-    teacher: nn.Module | None,
-    *,
-    on_epoch: Callable[[str, EpochLog], None],
+    job: _Job, model: nn.Module, teacher: nn.Module | None, listener: Listener | None
 ) -> None:
+    """Train, and write the result.
+
+    Processes of several have no listener: the first one's epochs are logged when it has ended.
+    """
     plan = training_plan(job.config, job.name)
     recipe = _recipe(job, plan, model, teacher) if isinstance(model, fx.GraphModule) else None
     history = train_(
@@ -235,7 +245,9 @@ def _train_(
         scales=[] if recipe is None else quantization_parameters(model),
         trusted=job.config.trusted_packages,
         steering=recipe,
-        on_epoch=lambda epoch: on_epoch(job.name, epoch),
+        on_epoch=None if listener is None else listener.on_epoch,
+        keeper=None if listener is None else listener.keeper,
+        on_resume=None if listener is None else listener.on_resume,
     )
     if job.fabric.global_rank == 0:
         if recipe is not None:

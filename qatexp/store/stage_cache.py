@@ -56,16 +56,43 @@ class StageCache:
             StoreError: the cache folder cannot be written to, or `make` met another file that
                 cannot be read or written.
         """
-        entry = self._root / stage / fingerprint
+        entry = self._entry(stage, fingerprint)
         try:
             entry.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(entry.with_suffix(".lock")):
-                if self._reuse and self._is_sound(entry):
-                    return Entry(entry, cached=True)
-                self._make(entry, make)
+                cached = self._reuse and self._is_sound(entry)
+                if not cached:
+                    self._make(entry, make)
+                shutil.rmtree(entry.with_suffix(".partial"), ignore_errors=True)
         except OSError as problem:
             raise StoreError(self._reason(stage, problem)) from problem
-        return Entry(entry, cached=False)
+        return Entry(entry, cached=cached)
+
+    def find(self, stage: str, fingerprint: str) -> Path | None:
+        """Return the folder of a finished stage, None where there is none to be reused.
+
+        Raises:
+            StoreError: the cache folder cannot be written to.
+        """
+        entry = self._entry(stage, fingerprint)
+        if not self._reuse or not entry.is_dir():
+            return None
+        try:
+            with FileLock(entry.with_suffix(".lock")):
+                return entry if self._is_sound(entry) else None
+        except OSError as problem:
+            raise StoreError(self._reason(stage, problem)) from problem
+
+    def partial(self, stage: str, fingerprint: str) -> Path | None:
+        """Name the folder for what `make` leaves while it works, in case that it is cut off.
+
+        It lies beside the entry, may not exist yet, is removed once the entry is there, and belongs
+        to whoever makes the entry at the time. None without a cache: nobody would find it again.
+        """
+        return self._entry(stage, fingerprint).with_suffix(".partial") if self._reuse else None
+
+    def _entry(self, stage: str, fingerprint: str) -> Path:
+        return self._root / stage / fingerprint
 
     def _reason(self, stage: str, problem: OSError) -> str:
         """Blame the cache folder, unless `make` met a file somewhere else."""

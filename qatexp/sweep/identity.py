@@ -13,7 +13,7 @@ from qatexp.stages.code import code_of
 CONFIG = "config"
 """Name of this fingerprint among those of a record."""
 _AROUND = ("tracking", "cache", "sweep")
-"""Branches that say where results go, and change none."""
+"""Branches that say where results go, or show of them, and change none."""
 _LIBRARIES = ("torch", "torchvision", "torchao", "onnx", "onnxscript", "onnxruntime")
 
 
@@ -28,6 +28,7 @@ def trial_fingerprint(config: ExperimentConfig) -> str:
         16 hexadecimal digits.
     """
     plain = {key: value for key, value in plain_config(config).items() if key not in _AROUND}
+    plain["trainer"] = {k: v for k, v in plain["trainer"].items() if k != "checkpoint_seconds"}
     files = [_state(config.model.checkpoint), _folders(config.dataset.root)]
     return fingerprint(plain, files, code_of("", libraries=_LIBRARIES))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,10 +15,14 @@ from torch import Tensor, nn
 
 from qatexp.config.schema import Select
 from qatexp.errors import NonFiniteLossError, TrainingError
+from qatexp.training.epochs import EpochLog
 from qatexp.training.evaluate import Scores, evaluate
 from qatexp.training.plan import TrainPlan, build_optimizer
 from qatexp.training.progress import Reporter, reporter
+from qatexp.training.snapshot import TrainingState
 from qatexp.training.steering import Steering
+
+log = logging.getLogger(__name__)
 
 
 class TrainingData(Protocol):
@@ -45,32 +49,14 @@ class TrainingData(Protocol):
         """Number of images of a split."""
 
 
-@dataclass(frozen=True, slots=True)
-class EpochLog:
-    """One epoch: mean training loss, last learning rate, and figures that are not always there.
+class Keeper(Protocol):
+    """Keeps states of a training, to go on from."""
 
-    `oscillation` is the share of quantized weights whose code changes in one step; `kept` marks the
-    epoch whose weights a selection by validation has kept.
-    """
+    def offer(self, training: TrainingState) -> None:
+        """Called after each epoch; writes the state if it is worth it."""
 
-    epoch: int
-    loss: float
-    lr: float
-    val_top1: float | None = None
-    val_loss: float | None = None
-    oscillation: float | None = None
-    kept: bool = False
-
-    def metrics(self) -> dict[str, float]:
-        """The figures that are there, by name."""
-        values = {
-            "loss": self.loss,
-            "lr": self.lr,
-            "val_top1": self.val_top1,
-            "val_loss": self.val_loss,
-            "oscillation": self.oscillation,
-        }
-        return {name: value for name, value in values.items() if value is not None}
+    def resume_(self, training: TrainingState) -> None:
+        """Bring a training that starts to the state that was kept, if there is one."""
 
 
 def train_(
@@ -85,6 +71,8 @@ def train_(
     trusted: Sequence[str] = (),
     steering: Steering | None = None,
     on_epoch: Callable[[EpochLog], None] | None = None,
+    keeper: Keeper | None = None,
+    on_resume: Callable[[int], None] | None = None,
 ) -> list[EpochLog]:
     """Train a model in place; it ends in eval mode with the weights that `plan.select` chooses.
 
@@ -98,33 +86,79 @@ def train_(
         scales: learned ranges, with a rate and a decay of their own.
         trusted: packages that the user trusts for `schedule.optimizer._target_`.
         steering: the loss, and what happens around the steps; None is plain cross entropy.
-        on_epoch: called with each finished epoch's figures, on the first rank.
+        on_epoch: called with each finished epoch's figures, on the first rank; with those from
+            before a cut too.
+        keeper: where the training continues from, and leaves its state; for one device.
+        on_resume: called with the number of epochs that it spares.
 
     Raises:
         NonFiniteLossError: the loss became infinite or NaN.
+        StoreError: a state cannot be written.
     """
     steering = Steering(label_smoothing=plan.label_smoothing) if steering is None else steering
     job = _Job(name, plan, data, fabric, seed, plan.steps(data.steps_per_epoch()), steering)
     optimizer = build_optimizer(plan, model, scales=scales, trusted=trusted)
     wrapped, optimizer = fabric.setup(model, optimizer)
-    history: list[EpochLog] = []
-    best = _Best()
-    with reporter(name, steps=job.total, quiet=fabric.global_rank > 0) as report:
-        for epoch in range(1, plan.epochs + 1):
-            started = time.perf_counter()
-            loss = _train_epoch_(wrapped, optimizer, job, epoch, report)
-            val = evaluate(model, data.eval_batches("val")) if data.size("val") > 0 else None
-            history.append(_epoch_log(job, epoch, loss, val, steering.end_epoch()))
-            if on_epoch is not None and fabric.global_rank == 0:
-                on_epoch(history[-1])
-            report.epoch(_line(name, history[-1], plan.epochs, time.perf_counter() - started))
-            if val is not None and plan.select is Select.best:
-                best.offer(epoch, val, model)
+    training = TrainingState(model, optimizer, fabric, steering)
+    tell = on_epoch if on_epoch is not None and fabric.global_rank == 0 else _tell_nobody
+    if keeper is not None:
+        _resume_(training, keeper, job, on_resume)
+    done = len(training.history)
+    for row in training.history:
+        tell(row)
+    quiet = fabric.global_rank > 0
+    with reporter(name, steps=job.total, done=done * job.steps, quiet=quiet) as report:
+        for epoch in range(done + 1, plan.epochs + 1):
+            _epoch_(training, wrapped, job, epoch, report)
+            tell(training.history[-1])
+            if keeper is not None:
+                keeper.offer(training)
+    _select_(training)
+    return training.history
+
+
+def _epoch_(
+    training: TrainingState, wrapped: nn.Module, job: _Job, epoch: int, report: Reporter
+) -> None:
+    """Train and validate for one epoch, and keep its figures."""
+    started = time.perf_counter()
+    plan, data = job.plan, job.data
+    loss = _train_epoch_(wrapped, training.optimizer, job, epoch, report)
+    val = evaluate(training.model, data.eval_batches("val")) if data.size("val") > 0 else None
+    row = _epoch_log(job, epoch, loss, val, training.steering.end_epoch())
+    training.history.append(row)
+    if val is not None and plan.select is Select.best:
+        training.best.offer(epoch, val, training.model)
+    report.epoch(_line(job.name, row, plan.epochs, time.perf_counter() - started))
+
+
+def _tell_nobody(row: EpochLog) -> None:
+    """Ranks above zero, and callers that do not listen."""
+
+
+def _resume_(
+    training: TrainingState,
+    keeper: Keeper,
+    job: _Job,
+    on_resume: Callable[[int], None] | None,
+) -> None:
+    """Continue from where the training was before, if anywhere, and say so."""
+    keeper.resume_(training)
+    done = len(training.history)
+    if done == 0:
+        return
+    log.info("%s continues after epoch %d of %d", job.name, done, job.plan.epochs)
+    if on_resume is not None:
+        on_resume(done)
+
+
+def _select_(training: TrainingState) -> None:
+    """Give the model the weights that count, and mark their epoch in the history."""
+    best, history = training.best, training.history
     if best.epoch is not None:
         history[best.epoch - 1] = replace(history[best.epoch - 1], kept=True)
-    best.restore_(model)
-    model.eval()
-    return history
+    best.choose_(training.model)
+    training.model.eval()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,29 +177,6 @@ class _Job:
     @property
     def total(self) -> int:
         return max(self.plan.epochs * self.steps, 1)
-
-
-class _Best:
-    """The weights of the epoch with the highest validation accuracy, if any was offered.
-
-    Of equal accuracies, common on a small split, the lower validation loss counts, then the later
-    epoch: the first of equals would be the least trained one.
-    """
-
-    def __init__(self) -> None:
-        self.epoch: int | None = None
-        self.rank = (-math.inf, -math.inf)
-        self.state: dict[str, Tensor] | None = None
-
-    def offer(self, epoch: int, val: Scores, model: nn.Module) -> None:
-        rank = (val.top1, -val.loss)
-        if rank >= self.rank:
-            self.epoch, self.rank = epoch, rank
-            self.state = copy.deepcopy(model.state_dict())
-
-    def restore_(self, model: nn.Module) -> None:
-        if self.state is not None:
-            model.load_state_dict(self.state)
 
 
 def _train_epoch_(
@@ -190,7 +201,7 @@ def _train_epoch_(
     )
     for index, (images, labels) in enumerate(batches):
         step = (epoch - 1) * job.steps + index
-        job.steering.before_step(step / job.total)
+        job.steering.before_step(plan.share(step, job.steps))
         for group in optimizer.param_groups:
             group["lr"] = plan.rate(step, job.steps) * group["lr_factor"]
         loss = job.steering.loss(_logits(wrapped(images)), images, labels)

@@ -33,6 +33,12 @@ class TrainPlan:
     scale_weight_decay: float = 0.0
     optimizer: dict[str, Any] = field(default_factory=dict)
     limit_batches: int | None = None
+    decay_epochs: int = 1
+
+    @property
+    def stem_epochs(self) -> int:
+        """Epochs at the start that are the same in a longer training: with a short decay alone."""
+        return max(self.epochs - self.decay_epochs, 0) if self.decay is Decay.short else 0
 
     def steps(self, steps_per_epoch: int) -> int:
         """Steps of one epoch, of a data set with so many full batches."""
@@ -44,6 +50,8 @@ class TrainPlan:
 
     def rate(self, step: int, steps_per_epoch: int) -> float:
         """Learning rate of a step (0-based), a factor of the peak times the peak."""
+        if self.decay is Decay.short:
+            return self._short_rate(step, steps_per_epoch)
         total = max(self.epochs * steps_per_epoch, 1)
         warmup = min(self.warmup_epochs * steps_per_epoch, total)
         if step < warmup:
@@ -53,6 +61,18 @@ class TrainPlan:
         if self.decay is Decay.cosine:
             return self.lr * 0.5 * (1.0 + math.cos(math.pi * share))
         return self.lr * (1.0 - share) if self.decay is Decay.linear else self.lr
+
+    def _short_rate(self, step: int, steps_per_epoch: int) -> float:
+        """No step before the decay may depend on the number of all steps, nor its warm-up."""
+        warmup = self.warmup_epochs * steps_per_epoch
+        peak = self.lr * min((step + 1) / warmup, 1.0) if warmup > 0 else self.lr
+        return peak * 0.5 * (1.0 + math.cos(math.pi * self.share(step, steps_per_epoch)))
+
+    def share(self, step: int, steps_per_epoch: int) -> float:
+        """Share (0..1) of the steps that lie before this one: of all, or of a short decay's own."""
+        before = self.stem_epochs * steps_per_epoch
+        steps = self.epochs * steps_per_epoch - before
+        return max(step - before, 0) / max(steps, 1)
 
 
 def plan_of(
@@ -80,6 +100,7 @@ def plan_of(
         scale_weight_decay=scales[1],
         optimizer=dict(schedule.optimizer),
         limit_batches=limit_batches,
+        decay_epochs=part.decay_epochs,
     )
 
 

@@ -41,9 +41,9 @@ class _Plain:
 
 
 class _Live:
-    def __init__(self, progress: Progress, total: int, name: str) -> None:
+    def __init__(self, progress: Progress, total: int, done: int, name: str) -> None:
         self.progress = progress
-        self.task = progress.add_task(name, total=total, loss="")
+        self.task = progress.add_task(name, total=total, completed=done, loss="")
 
     def step(self, loss: float | None) -> None:
         """Move the bar."""
@@ -58,8 +58,15 @@ class _Live:
 
 
 @contextmanager
-def reporter(name: str, *, steps: int, quiet: bool) -> Iterator[Reporter]:
-    """Open the reporter that fits: none for `quiet` ranks, live on a terminal, else plain."""
+def reporter(name: str, *, steps: int, done: int = 0, quiet: bool) -> Iterator[Reporter]:
+    """Open the reporter that fits: none for `quiet` ranks, live on a terminal, else plain.
+
+    Args:
+        name: what is trained.
+        steps: of the whole training.
+        done: how many of them lie before its start.
+        quiet: say nothing.
+    """
     console = Console(stderr=True)
     if quiet:
         yield _Silent()
@@ -74,4 +81,4 @@ def reporter(name: str, *, steps: int, quiet: bool) -> Iterator[Reporter]:
             TextColumn("{task.fields[loss]}"),
         )
         with Progress(*columns, console=console, transient=True) as progress:
-            yield _Live(progress, steps, name)
+            yield _Live(progress, steps, done, name)

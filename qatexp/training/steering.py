@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ class Steering:
         self.label_smoothing = label_smoothing
 
     def before_step(self, share: float) -> None:
-        """Called before each step with the share (0..1) of all steps that is done."""
+        """Called before each step with the share (0..1) that `TrainPlan.share` finds."""
 
     def loss(self, logits: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         """Loss (a scalar) of logits (N, classes) for normalized images (N, C, H, W)."""
@@ -34,6 +35,13 @@ class Steering:
     def end_epoch(self) -> float | None:
         """Called after each epoch; returns its oscillation, None where it is not watched."""
         return None
+
+    def state(self) -> dict[str, Any]:
+        """What has changed since the start, as tensors and plain types, between two epochs."""
+        return {}
+
+    def restore_(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state; the model's own tensors are restored afterwards."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from qatexp.records import Record, load_record
 
@@ -50,3 +51,14 @@ def qatexp(home: Path, *arguments: str, timeout: float = 300, **environment: str
     runs = sorted((home / "multirun" / "single").glob("*"))
     folder = runs[-1] if runs else None
     return Outcome(result.returncode, result.stdout, result.stderr, home, folder)
+
+
+def comparable(record: Record) -> dict[str, Any]:
+    """A record without what a clock, a cache or a checkpoint decides."""
+    content = record.to_dict()
+    for key in ("seconds", "cached", "mlflow_run_id", "resumed", "shared"):
+        content.pop(key)
+    for variant in content["variants"].values():
+        for key in [key for key in variant if key.startswith("latenc")]:
+            variant.pop(key)
+    return content

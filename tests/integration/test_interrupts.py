@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import SHORT, Outcome, qatexp
+from command import SHORT, Outcome, comparable, qatexp
 
 from qatexp.records import load_record
 
@@ -65,3 +65,40 @@ def test_an_interrupted_sweep_compares_what_it_has(tmp_path):
     (parent,) = (run for run in runs if "mlflow.parentRunId" not in run.data.tags)
     assert parent.info.status == "KILLED"
     assert "compare.md" in {item.path for item in client.list_artifacts(parent.info.run_id)}
+
+
+def test_a_run_that_was_killed_continues_bit_for_bit(tmp_path):
+    """SIGKILL leaves no time to write anything: what counts is the last checkpoint."""
+    from mlflow import MlflowClient
+
+    command = [
+        "schedule.fp32.epochs=1", "schedule.qat.epochs=5", "qconfig.weight.bits=2",
+        "schedule.qat.progressive.bits=[4]", "measure.rounds=3", "trainer.checkpoint_seconds=0",
+    ]  # fmt: skip
+    for name in ("killed", "undisturbed"):
+        (tmp_path / name).mkdir()
+    outcome = stopped(tmp_path / "killed", signal.SIGKILL, "qat epoch 2/", *command)
+    assert outcome.code == -signal.SIGKILL, outcome.err
+    stages = tmp_path / "killed" / "multirun" / ".stages"
+    assert [path.parent.name for path in stages.glob("*/*.partial")] == ["qat"]
+
+    continued = qatexp(tmp_path / "killed", *command)
+    assert continued.code == 0, continued.err
+    record = continued.record()
+    assert set(record.resumed) == {"qat"}
+    done = record.resumed["qat"]
+    assert 1 <= done < 5
+    assert f"qat continues after epoch {done} of 5" in continued.err
+    assert record.cached["fp32"]
+    assert not record.cached["qat"]
+    assert list(stages.glob("*/*.partial")) == []
+    client = MlflowClient(f"sqlite:///{tmp_path}/killed/multirun/mlflow.db")
+    epochs = client.get_metric_history(record.mlflow_run_id, "qat_epochs/loss")
+    assert [point.step for point in epochs] == list(range(1, 6))
+
+    undisturbed = qatexp(tmp_path / "undisturbed", *command, "tracking=none", "cache.enabled=false")
+    assert undisturbed.code == 0, undisturbed.err
+    assert undisturbed.record().resumed == {}
+    assert comparable(record) == comparable(undisturbed.record())
+    files = [item.folder / "artifacts" / "qat.onnx" for item in (continued, undisturbed)]
+    assert files[0].read_bytes() == files[1].read_bytes()

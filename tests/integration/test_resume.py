@@ -47,7 +47,7 @@ def figures(record: Record) -> dict[str, object]:
     for variant in content["variants"].values():
         for name in [key for key in variant if key.startswith("latenc")]:
             del variant[name]
-    for name in ("mlflow_run_id", "seconds", "cached", "environment"):
+    for name in ("mlflow_run_id", "seconds", "cached", "environment", "resumed", "shared"):
         del content[name]
     return content
 

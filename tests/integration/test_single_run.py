@@ -7,22 +7,11 @@ import re
 from dataclasses import replace
 
 import pytest
-from command import SHORT, qatexp
+from command import SHORT, comparable, qatexp
 
 from qatexp.records import load_record
 
 pytestmark = pytest.mark.slow
-
-
-def comparable(record):
-    """A record without what a clock or a cache decides."""
-    content = record.to_dict()
-    for key in ("seconds", "cached", "mlflow_run_id"):
-        content.pop(key)
-    for variant in content["variants"].values():
-        for key in [key for key in variant if key.startswith("latenc")]:
-            variant.pop(key)
-    return content
 
 
 def test_the_command_succeeds_and_shows_the_table(first_run):

@@ -46,6 +46,6 @@ class MinMaxEmaActivation(ActivationFakeQuantize):
         self.range.copy_(torch.tensor([low, high]))
         super().set_range_(low, high)
 
-    def freeze_(self) -> None:
-        """Keep the range as it is from now on."""
-        self.observing = False
+    def freeze_(self, frozen: bool = True) -> None:
+        """Keep the range as it is from now on, or let it move again."""
+        self.observing = not frozen

@@ -228,6 +228,9 @@ def test_a_run_tells_how_its_target_was_reached_and_what_its_certificate_says(ma
     attempts = (Attempt("ptq", 0, 3.0), Attempt("qat", 2, 0.25))
     record = make_record(parity=parity, target=Target(0.5, "val", attempts))
     assert from_dict(json.loads(json.dumps(record.to_dict()))) == record
+    newer = ("resumed", "shared")
+    older = {key: value for key, value in record.to_dict().items() if key not in newer}
+    assert from_dict(json.loads(json.dumps(older))) == record
     assert record.metrics()["parity/certificate/folding/codes_differ_share"] == 0.0005
     target, _, said = variants_notes(record)[:3]
     assert target == (

@@ -472,6 +472,7 @@ def test_the_names_of_parameters_are_those_of_the_command_line(changed):
                 "weight_decay",
                 "warmup_epochs",
                 "decay",
+                "decay_epochs",
                 "label_smoothing",
                 "clip_grad_norm",
                 "select",
@@ -507,6 +508,7 @@ def test_the_names_of_parameters_are_those_of_the_command_line(changed):
         "export.pack",
         "measure.threads",
     }
+    assert "trainer.checkpoint_seconds" not in params  # no figure depends on it
     assert params["model"] == "resnet8"
     assert params["qconfig.backend"] == "onnxruntime"
     assert params["seed"] == 0
@@ -605,6 +607,13 @@ print(sorted({"torch", "torchvision", "mlflow", "numpy", "matplotlib"} & set(sys
             "schedule.qat.progressive.bits=[8, 4] and schedule.qat.select=best exclude each "
             "other: an early epoch at wider bits would win; set schedule.qat.select=last.",
             id="the best of different bits",
+        ),
+        pytest.param(
+            ["schedule.qat.progressive.bits=[8,4]", "schedule.qat.decay=short"],
+            "schedule.qat.progressive.bits=[8, 4] and schedule.qat.decay=short exclude each "
+            "other: how long wider bits last depends on the number of epochs; set "
+            "schedule.qat.decay=cosine.",
+            id="bits of a stem",
         ),
         pytest.param(
             ["export.pack=direct", "qconfig.layers=[{match: a, weight_bits: 2}]"],

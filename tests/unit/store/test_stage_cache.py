@@ -40,6 +40,19 @@ def test_a_stage_is_made_once_and_then_reused(tmp_path):
     assert visible(tmp_path / "fp32") == ["f00d"]
 
 
+def test_a_finished_stage_is_found_without_making_it(tmp_path, caplog):
+    cache = StageCache(tmp_path)
+    assert cache.find("fp32", "f00d") is None
+    entry = cache.get("fp32", "f00d", Maker()).folder
+    assert cache.find("fp32", "f00d") == entry
+    flip(entry)
+    assert cache.find("fp32", "f00d") is None
+    assert "is damaged (weights.bin)" in caplog.text
+    unused = StageCache(None)
+    unused.get("fp32", "f00d", Maker())
+    assert unused.find("fp32", "f00d") is None
+
+
 @pytest.mark.parametrize(
     ("stage", "fingerprint"), [("fp32", "beef"), ("ptq", "f00d")], ids=["input", "stage"]
 )
@@ -101,6 +114,40 @@ def test_a_failure_leaves_nothing_and_the_next_try_starts_empty(tmp_path):
         cache.get("fp32", "f00d", fail)
     assert visible(tmp_path / "fp32") == []
     assert not cache.get("fp32", "f00d", Maker()).cached
+
+
+def test_what_a_cut_has_left_is_found_by_the_next_try_and_removed_at_the_end(tmp_path):
+    cache = StageCache(tmp_path)
+    partial = cache.partial("fp32", "f00d")
+    seen = []
+
+    def cut(folder):
+        partial.mkdir()
+        (partial / "state").write_text("half")
+        raise KeyboardInterrupt
+
+    def go_on(folder):
+        seen.append((partial / "state").read_text())
+
+    with pytest.raises(KeyboardInterrupt):
+        cache.get("fp32", "f00d", cut)
+    assert visible(tmp_path / "fp32") == ["f00d.partial"]
+    cache.get("fp32", "f00d", go_on)
+    assert seen == ["half"]
+    assert visible(tmp_path / "fp32") == ["f00d"]
+
+
+def test_what_was_left_beside_a_finished_entry_is_removed(tmp_path):
+    """The process may have ended between the two."""
+    cache = StageCache(tmp_path)
+    cache.get("fp32", "f00d", Maker())
+    cache.partial("fp32", "f00d").mkdir()
+    assert cache.get("fp32", "f00d", Maker()).cached
+    assert visible(tmp_path / "fp32") == ["f00d"]
+
+
+def test_a_cache_that_is_disabled_has_no_place_for_what_is_not_finished():
+    assert StageCache(None).partial("fp32", "f00d") is None
 
 
 def test_a_cache_that_is_disabled_makes_everything_anew():

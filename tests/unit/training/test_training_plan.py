@@ -54,6 +54,29 @@ def test_a_warm_up_rises_to_the_peak_and_decay_starts_from_it(decay):
     assert max(found) == 0.8
 
 
+def test_a_short_decay_falls_in_the_last_epochs_alone():
+    found = rates(4, epochs=5, decay=Decay.short, decay_epochs=2)
+    assert found[:13] == [0.8] * 13
+    assert found[12:] == rates(4, epochs=2, decay=Decay.cosine)
+
+
+@pytest.mark.parametrize("warmup", [0, 0.3, 2.5])
+def test_before_a_short_decay_nothing_depends_on_the_number_of_epochs(warmup):
+    changes = {"decay": Decay.short, "decay_epochs": 2, "warmup_epochs": warmup}
+    short, long = (plan(epochs=epochs, **changes) for epochs in (4, 9))
+    assert (short.stem_epochs, long.stem_epochs) == (2, 7)
+    for step in range(2 * 5):
+        assert short.rate(step, 5) == long.rate(step, 5)
+        assert short.share(step, 5) == long.share(step, 5) == 0
+    assert [short.share(step, 5) for step in range(10, 20)] == [step / 10 for step in range(10)]
+
+
+def test_a_training_shorter_than_its_decay_is_all_decay():
+    assert plan(decay=Decay.short, decay_epochs=9, epochs=2).stem_epochs == 0
+    found = rates(4, epochs=2, decay=Decay.short, decay_epochs=9)
+    assert found == rates(4, epochs=2, decay=Decay.cosine)
+
+
 @pytest.mark.parametrize("warmup", [0.1, 0.3, 0.5, 0.9, 1.5, 3.7])
 def test_a_warm_up_that_ends_within_a_step_does_not_overshoot(warmup):
     found = rates(3, warmup_epochs=warmup, decay=Decay.cosine)
@@ -83,6 +106,7 @@ def test_a_plan_takes_over_every_key_of_its_schedule(part):
             weight_decay=0.02,
             warmup_epochs=0.5,
             decay=Decay.linear,
+            decay_epochs=2,
             label_smoothing=0.1,
             select=Select.best,
         ),
@@ -97,6 +121,7 @@ def test_a_plan_takes_over_every_key_of_its_schedule(part):
         weight_decay=0.02,
         warmup_epochs=0.5,
         decay=Decay.linear,
+        decay_epochs=2,
         label_smoothing=0.1,
         select=Select.best,
         optimizer={"_target_": "torch.optim.Adam", "eps": 1e-6},
