@@ -90,7 +90,7 @@ class Stems:
         made_for = json.loads((folder / MAKER).read_text(encoding="utf-8"))["epochs"]
         self.shared = made_for != self._plan.epochs
         if self.shared:
-            text = "%s shares its first %d epochs with a training of %d"
+            text = "%s: the epochs up to %d are those of a training of %d"
             log.info(text, self._name, len(training.history), made_for)
 
     def _fingerprint(self, epochs: int) -> str:
