@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,9 @@ from torch import nn
 
 from qatexp.config.fingerprint import fingerprint
 from qatexp.config.schema import ExperimentConfig
+from qatexp.config.variables import PROGRESS
 from qatexp.data import ImageData
+from qatexp.store.progress import Progress, ProgressFile
 from qatexp.store.stage_cache import StageCache
 from qatexp.tracking import RunLog
 from qatexp.training import Checkpoints, EpochLog, seed_everything, stage_seed
@@ -60,6 +63,8 @@ class Context:
         seed_everything(stage_seed(self.config.seed, name))
         if not cacheable:
             log.info("%s ...", name)
+        if (path := os.environ.get(PROGRESS)) is not None:
+            ProgressFile(Path(path)).tell(Progress(name, time.time()))
         started = time.perf_counter()
         yield
         seconds = time.perf_counter() - started

@@ -16,7 +16,9 @@ from omegaconf import DictConfig
 
 from qatexp.errors import StoreError
 from qatexp.records import Record, load_record
-from qatexp.sweep.processes import OUTPUT_FILE, Job, Slot, jobs_of, start
+from qatexp.store.progress import read_progress
+from qatexp.sweep.overview import Row, overview
+from qatexp.sweep.processes import OUTPUT_FILE, PROGRESS_FILE, Job, Slot, jobs_of, start
 from qatexp.sweep.slots import slots
 
 log = logging.getLogger(__name__)
@@ -54,33 +56,68 @@ class LocalLauncher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Run all trials, each as soon as a slot is free."""
-        waiting = jobs_of(self.config, job_overrides, initial_job_idx)
-        trainer, device = self.config.trainer, str(self.config.device)
-        free = slots(self.slots, device=device, threads=trainer.threads)
-        if len(free) > 1 and trainer.threads is None and free[0].gpu is None:
+        jobs = jobs_of(self.config, job_overrides, initial_job_idx)
+        threads = self.config.trainer.threads
+        free = slots(self.slots, device=str(self.config.device), threads=threads)
+        if len(free) > 1 and threads is None and free[0].gpu is None:
             log.warning(
                 "trainer.threads=null: %d trials at a time share all cores and slow each other "
                 "down; set trainer.threads",
                 len(free),
             )
-        neighbours = min(len(free), len(waiting)) - 1
-        log.info("%d trials, %d at a time", len(waiting), neighbours + 1)
-        count, running = len(waiting), list[_Running]()
-        try:
-            while waiting or running:
-                while waiting and free:
-                    job, slot = waiting.pop(0), free.pop(0)
-                    process = start(job, slot, self.config, neighbours=neighbours)
-                    log.info("trial %s starts: %s", job.folder.name, " ".join(job.overrides))
-                    running.append(_Running(job, slot, process, time.monotonic()))
-                for item in [item for item in running if item.process.poll() is not None]:
-                    running.remove(item)
-                    free.append(item.slot)
-                    _tell(item)
-                time.sleep(POLL_SECONDS)
-        finally:
-            _stop(running)
-        return [JobReturn(status=JobStatus.COMPLETED, _return_value=None)] * count
+        pool = _Pool(self.config, jobs, free)
+        log.info("%d trials, %d at a time", len(jobs), pool.neighbours + 1)
+        with overview() as show:
+            try:
+                while pool.waiting or pool.running:
+                    pool.start_waiting_()
+                    pool.collect_ended_()
+                    show(pool.rows(), len(pool.waiting))
+                    time.sleep(POLL_SECONDS)
+            finally:
+                _stop(pool.running)
+        return [JobReturn(status=JobStatus.COMPLETED, _return_value=None) for _ in jobs]
+
+
+class _Pool:
+    """Trials that wait, and those that run, each in a slot."""
+
+    def __init__(self, config: DictConfig, jobs: Sequence[Job], free: Sequence[Slot]) -> None:
+        self.config, self.waiting, self.free = config, list(jobs), list(free)
+        self.running: list[_Running] = []
+        self.neighbours = min(len(free), len(jobs)) - 1
+        self._settings = dict(zip(jobs, _settings(jobs), strict=True))
+
+    def start_waiting_(self) -> None:
+        """Start a trial in every free slot."""
+        while self.waiting and self.free:
+            job, slot = self.waiting.pop(0), self.free.pop(0)
+            process = start(job, slot, self.config, neighbours=self.neighbours)
+            log.info("trial %s starts: %s", job.folder.name, self._settings[job])
+            self.running.append(_Running(job, slot, process, time.monotonic()))
+
+    def collect_ended_(self) -> None:
+        """Free the slots of trials that have ended, and say how they did."""
+        for item in [item for item in self.running if item.process.poll() is not None]:
+            self.running.remove(item)
+            self.free.append(item.slot)
+            _tell(item)
+
+    def rows(self) -> list[Row]:
+        """What to show of the running trials."""
+        jobs = [item.job for item in self.running]
+        progress = [read_progress(job.folder / PROGRESS_FILE) for job in jobs]
+        return [
+            Row(job.folder.name, self._settings[job], told)
+            for job, told in zip(jobs, progress, strict=True)
+        ]
+
+
+def _settings(jobs: Sequence[Job]) -> list[str]:
+    """The overrides in which trials differ: those that all have say nothing about one."""
+    common = set(jobs[0].overrides).intersection(*(job.overrides for job in jobs))
+    texts = [[item for item in job.overrides if item not in common] for job in jobs]
+    return [" ".join(own or job.overrides) for own, job in zip(texts, jobs, strict=True)]
 
 
 def _stop(running: Sequence[_Running]) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from qatexp.config.variables import NEIGHBOURS, TRIAL
+from qatexp.config.variables import NEIGHBOURS, PROGRESS, TRIAL
 
-OUTPUT_FILE = "output.log"
-"""What a trial's process prints; its log is in ``qatexp.log``."""
+OUTPUT_FILE, PROGRESS_FILE = "output.log", "progress.json"
+"""What a trial's process prints (its log is in ``qatexp.log``), and how far it is."""
 _SUBDIR = "hydra.sweep.subdir="
 
 
@@ -64,7 +64,14 @@ def start(job: Job, slot: Slot, config: DictConfig, *, neighbours: int) -> subpr
     job.folder.mkdir(parents=True, exist_ok=True)
     folder = str(job.folder).replace("'", r"\'")
     command = [sys.executable, "-m", "qatexp", *_options(config), *job.overrides]
-    environment = {**os.environ, TRIAL: "1", NEIGHBOURS: str(neighbours)}
+    progress = job.folder / PROGRESS_FILE
+    progress.unlink(missing_ok=True)  # of an earlier attempt
+    environment = {
+        **os.environ,
+        TRIAL: "1",
+        NEIGHBOURS: str(neighbours),
+        PROGRESS: str(progress.absolute()),
+    }
     threads = config.trainer.threads
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from qatexp.config.variables import PROGRESS
+from qatexp.store.progress import Progress as Told
+from qatexp.store.progress import ProgressFile
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +64,29 @@ class _Live:
         log.info(text)
 
 
+class _Filed:
+    """Tells another reporter, and the file that the process of the sweep reads."""
+
+    def __init__(self, inner: Reporter, file: ProgressFile, name: str, steps: int) -> None:
+        self.inner, self.file, self.name, self.steps = inner, file, name, steps
+        self.started, self.taken = time.time(), 0
+        self.loss: float | None = None
+
+    def step(self, loss: float | None) -> None:
+        """Count steps of this process alone: the pace tells the remaining time."""
+        self.inner.step(loss)
+        self.taken += 1
+        self.loss = self.loss if loss is None else loss
+        self.file.tell(Told(self.name, self.started, self.taken, self.steps, self.loss))
+
+    def epoch(self, text: str) -> None:
+        """Tell the other reporter alone."""
+        self.inner.epoch(text)
+
+
 @contextmanager
 def reporter(name: str, *, steps: int, done: int = 0, quiet: bool) -> Iterator[Reporter]:
-    """Open the reporter that fits: none for `quiet` ranks, live on a terminal, else plain.
+    """Open the reporter that fits, told in a file too where `QATEXP_PROGRESS` names one.
 
     Args:
         name: what is trained.
@@ -67,6 +94,17 @@ def reporter(name: str, *, steps: int, done: int = 0, quiet: bool) -> Iterator[R
         done: how many of them lie before its start.
         quiet: say nothing.
     """
+    path = os.environ.get(PROGRESS)
+    with _shown(name, steps=steps, done=done, quiet=quiet) as inner:
+        if path is None or quiet:
+            yield inner
+        else:
+            yield _Filed(inner, ProgressFile(Path(path)), name, steps - done)
+
+
+@contextmanager
+def _shown(name: str, *, steps: int, done: int, quiet: bool) -> Iterator[Reporter]:
+    """None for `quiet` ranks, live on a terminal, else plain."""
     console = Console(stderr=True)
     if quiet:
         yield _Silent()

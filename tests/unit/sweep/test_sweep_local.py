@@ -1,0 +1,181 @@
+"""The local launcher: who runs where, under which folder, and what becomes of killed trials."""
+
+import io
+import json
+import sys
+import time
+
+import pytest
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from qatexp.config.variables import NEIGHBOURS, PROGRESS, TRIAL
+from qatexp.errors import ConfigError
+from qatexp.pipeline import write_record
+from qatexp.records import Record, load_record
+from qatexp.store.progress import Progress, ProgressFile, read_progress
+from qatexp.sweep import launcher, processes
+from qatexp.sweep import slots as machine
+from qatexp.sweep.overview import Row, table
+from qatexp.sweep.processes import Job, Slot, jobs_of
+
+
+@pytest.fixture
+def config(tmp_path):
+    return OmegaConf.create(
+        {
+            "device": "cpu",
+            "trainer": {"threads": 1},
+            "hydra": {
+                "sweep": {"dir": str(tmp_path)},
+                "job": {"config_name": "config"},
+                "runtime": {"config_sources": [{"path": "mine", "provider": "command-line"}]},
+            },
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "threads", "cores"),
+    [
+        pytest.param(None, 1, [(0,), (1,), (2,), (3,)], id="a core for each"),
+        pytest.param(None, 2, [(0, 1), (2, 3)], id="two cores for each"),
+        pytest.param(None, 8, [(0, 1, 2, 3, 0, 1, 2, 3)], id="more threads than cores"),
+        pytest.param(3, 2, [(0, 1), (2, 3), (0, 1)], id="more slots than cores"),
+        pytest.param(None, None, [None], id="threads are torch's choice"),
+        pytest.param(2, None, [None, None], id="all share all cores"),
+    ],
+)
+def test_each_slot_has_cores_of_its_own(monkeypatch, wanted, threads, cores):
+    monkeypatch.setattr(machine, "_cores", lambda: [0, 1, 2, 3])
+    found = machine.slots(wanted, device="cpu", threads=threads)
+    assert [slot.cores for slot in found] == cores
+
+
+@pytest.mark.parametrize(
+    ("wanted", "gpus"),
+    [(None, ["0", "5"]), (3, ["0", "5", "0"])],
+    ids=["one each", "shared"],
+)
+def test_each_slot_has_a_gpu(monkeypatch, wanted, gpus):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,5")
+    assert [s.gpu for s in machine.slots(wanted, device="cuda", threads=1)] == gpus
+
+
+def test_no_slot_is_refused():
+    with pytest.raises(ConfigError, match=r"^hydra\.launcher\.slots=0 is not possible; allowed"):
+        machine.slots(0, device="cpu", threads=1)
+
+
+def test_jobs_go_to_the_folders_that_their_overrides_name(config, tmp_path):
+    batch = [["seed=0", "hydra.sweep.subdir='7'"], ["seed=1"]]
+    assert jobs_of(config, batch, 3) == [
+        Job(("seed=0",), tmp_path / "7"),
+        Job(("seed=1",), tmp_path / "4"),
+    ]
+
+
+SHOW = """
+import json, os, sys
+keys = ["QATEXP_TRIAL", "QATEXP_NEIGHBOURS", "QATEXP_PROGRESS", "OMP_NUM_THREADS"]
+print(json.dumps([sys.argv[1:], {key: os.environ[key] for key in keys}]))
+"""
+
+
+def test_a_trial_is_the_command_of_a_single_run_in_its_folder(config, tmp_path, monkeypatch):
+    script = tmp_path / "show.py"
+    script.write_text(SHOW)
+    real = processes.subprocess.Popen
+    monkeypatch.setattr(
+        processes.subprocess,
+        "Popen",
+        lambda command, **options: real([sys.executable, str(script), *command[1:]], **options),
+    )
+    folder = tmp_path / "it's"
+    job = Job(("seed=1",), folder)
+    assert processes.start(job, Slot(0, None, None), config, neighbours=1).wait() == 0
+    arguments, environment = json.loads((folder / "output.log").read_text())
+    assert arguments == [
+        "-m",
+        "qatexp",
+        "--config-dir",
+        "mine",
+        "--config-name",
+        "config",
+        "seed=1",
+        f"hydra.run.dir='{tmp_path}/it\\'s'",
+    ]
+    assert environment == {
+        TRIAL: "1",
+        NEIGHBOURS: "1",
+        PROGRESS: str(folder / "progress.json"),
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+class Process:
+    """A process that has ended."""
+
+    def __init__(self, code):
+        self.returncode = code
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "text"),
+    [(-9, "killed", "was killed by signal 9"), (3, "exit", "ended with exit code 3")],
+    ids=["killed", "exit"],
+)
+def test_a_trial_that_could_not_write_its_end_is_a_failed_one(tmp_path, code, kind, text):
+    write_record(Record("x", "running", {}), tmp_path)
+    item = launcher._Running(Job((), tmp_path), Slot(0, None, None), Process(code), 0.0)
+    launcher._tell(item)
+    record = load_record(tmp_path)
+    assert (record.status, record.error["kind"]) == ("failed", kind)
+    assert text in record.error["message"]
+
+
+def test_a_finished_record_stays_as_it_is(tmp_path):
+    write_record(Record("x", "finished", {}), tmp_path)
+    item = launcher._Running(Job((), tmp_path), Slot(0, None, None), Process(-9), 0.0)
+    launcher._tell(item)
+    assert load_record(tmp_path).status == "finished"
+
+
+def test_only_settings_that_differ_are_shown(tmp_path):
+    jobs = [Job(("trainer.threads=1", f"seed={n}"), tmp_path / str(n)) for n in range(2)]
+    assert launcher._settings(jobs) == ["seed=0", "seed=1"]
+    assert launcher._settings(jobs[:1]) == ["trainer.threads=1 seed=0"]
+
+
+def test_progress_is_read_as_it_was_told_last(tmp_path):
+    path = tmp_path / "progress.json"
+    assert read_progress(path) is None
+    file = ProgressFile(path)
+    file.tell(Progress("qat", 1.0))
+    file.tell(Progress("qat", 1.0, step=1, steps=4))  # too soon to be worth a write
+    assert read_progress(path) == Progress("qat", 1.0)
+    file.tell(Progress("export", 2.0))
+    assert read_progress(path) == Progress("export", 2.0)
+
+
+def test_progress_that_cannot_be_written_costs_nothing(tmp_path):
+    ProgressFile(tmp_path / "missing" / "progress.json").tell(Progress("qat", 1.0))
+
+
+def test_every_running_trial_has_a_line_with_its_remaining_time():
+    now = time.time()
+    rows = [
+        Row("0", "seed=0", Progress("qat", now - 30, step=10, steps=40, loss=0.5)),
+        Row("1", "seed=1", None),
+        Row("2", "seed=2", Progress("export_qat", now)),
+    ]
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(table(rows, 3, now=now))
+    lines = [" ".join(line.split()) for line in console.export_text().splitlines()]
+    assert lines == [
+        "trial settings stage step loss left",
+        "0 seed=0 qat 10/40 0.500 1:30",
+        "1 seed=1 starting",
+        "2 seed=2 export_qat",
+        "3 waiting",
+    ]
