@@ -15,6 +15,18 @@ SHORT = ("schedule.fp32.epochs=3", "schedule.qat.epochs=1", "measure.rounds=5")
 """Enough training for accuracies that mean something, in seconds."""
 
 
+SMALL_SWEEP = (
+    "-m",
+    "trainer.threads=1",
+    "schedule.fp32.epochs=1",
+    "schedule.qat.epochs=1",
+    "measure.rounds=3",
+    "measure.certificate_images=16",
+    "qconfig.bits=8,2",
+)
+"""Two trials that share a baseline."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a command printed, how it ended, and where it ran."""
@@ -29,6 +41,12 @@ class Outcome:
     def runs(self, kind: str = "single") -> list[Path]:
         """Run folders (or sweep folders) in the order in which they were made."""
         return sorted((self.home / "multirun" / kind).glob("*"))
+
+    def trial_records(self) -> list[Record]:
+        """The records of the only sweep, in the order of its trials."""
+        (folder,) = self.runs("sweep")
+        numbers = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+        return [load_record(folder / str(number)) for number in numbers]
 
     def record(self) -> Record:
         """The record of the single run."""
@@ -62,3 +80,8 @@ def comparable(record: Record) -> dict[str, Any]:
         for key in [key for key in variant if key.startswith("latenc")]:
             variant.pop(key)
     return content
+
+
+def trials(outcome: Outcome) -> list[dict[str, Any]]:
+    """The comparable content of the only sweep's records."""
+    return [comparable(record) for record in outcome.trial_records()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from command import SHORT, Outcome, qatexp
+from command import SHORT, SMALL_SWEEP, Outcome, qatexp
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,3 +31,9 @@ def first_run(home) -> Outcome:
 def sweep(home, first_run) -> Outcome:
     """Three trials over bits, one of which cannot train."""
     return qatexp(home, "-m", *SHORT, "qconfig.bits=8,2", "schedule.qat.lr_scale=0.1,1e30")
+
+
+@pytest.fixture(scope="session")
+def small_sweep(tmp_path_factory) -> Outcome:
+    """Two trials, one after another, undisturbed."""
+    return qatexp(tmp_path_factory.mktemp("small"), *SMALL_SWEEP)
