@@ -114,23 +114,19 @@ def _apart(one: Group, other: Group) -> float:
 
 
 def _adjusted(groups: Sequence[Group], pairs: Sequence[tuple[int, int]]) -> list[float]:
+    """Adjusted p of each pair; where neither side has any variance, a difference is certain."""
     if not pairs:
         return []
-    from scipy.stats import false_discovery_control
+    import numpy as np
+    from scipy.stats import false_discovery_control, ttest_ind_from_stats
 
-    return [float(p) for p in false_discovery_control([_p(groups[i], groups[j]) for i, j in pairs])]
-
-
-def _p(one: Group, other: Group) -> float:
-    """Welch's test; with no variance at all, any difference is certain."""
-    from scipy.stats import ttest_ind_from_stats
-
-    if one.noise == other.noise == 0.0:
-        return float(one.mean == other.mean)
-    sides = ((group.mean, group.noise, len(group.top1)) for group in (one, other))
-    (mean1, std1, n1), (mean2, std2, n2) = sides
-    result = ttest_ind_from_stats(mean1, std1, n1, mean2, std2, n2, equal_var=False)
-    return float(result.pvalue)
+    figures = np.array([(group.mean, group.noise, len(group.top1)) for group in groups])
+    one, other = (figures[list(side)].T for side in zip(*pairs, strict=True))
+    certain = (one[1] == 0.0) & (other[1] == 0.0)
+    std1, std2 = (np.where(certain, 1.0, side[1]) for side in (one, other))
+    p = ttest_ind_from_stats(one[0], std1, one[2], other[0], std2, other[2], equal_var=False)[1]
+    p = np.where(certain, (one[0] == other[0]).astype(float), p)
+    return [float(value) for value in false_discovery_control(p)]
 
 
 def _settings(trial: Trial, record: Record) -> str:

@@ -150,6 +150,21 @@ const Charts = (() => {
     return found;
   }
 
+  /** A colour for each series; with more series than colours, one for each value of a setting. */
+  function seriesColours(knob) {
+    const every = seriesBy(knob, new Set(finished));
+    const order = [...every.keys()];
+    const shared = DATA.knobs.map((_, i) => i)
+      .find((i) => i !== knob && DATA.knobs[i].key !== "seed" && usable(i));
+    if (order.length <= PALETTE || shared === undefined) {
+      const of = (text) => colourAt(order.indexOf(text));
+      return { of, meaning: (isOut) => order.map((text) => ({ text, colour: of(text), isOut: isOut(text) })) };
+    }
+    const { of, meaning } = colours(shared);
+    const first = (text) => [...every.get(text).values()][0][0];
+    return { of: (text) => of(first(text)), meaning: () => meaning };
+  }
+
   function lines(host, state, legend) {
     const knob = Number(host.dataset.knob);
     const every = finished.filter((i) => trials[i].numbers[knob] !== null);
@@ -158,10 +173,10 @@ const Charts = (() => {
     const ticks = values.length <= 8 ? values : undefined;
     const { sx, sy } = axes(board, { ...span(values), ticks, label: DATA.knobs[knob].key },
       { ...span(every.map(top1), { logarithmic: false }), most: 100, label: "top-1 of the deployed file, %" });
-    const order = [...seriesBy(knob, new Set(finished)).keys()];
+    const palette = seriesColours(knob);
     const shownSeries = seriesBy(knob, state.kept);
     for (const [text, points] of shownSeries) {
-      const colour = colourAt(order.indexOf(text));
+      const colour = palette.of(text);
       const path = [...points].sort((a, b) => a[0] - b[0]).map(([x, own]) => {
         const accuracies = own.map(top1);
         const mean = accuracies.reduce((sum, v) => sum + v, 0) / own.length;
@@ -181,7 +196,7 @@ const Charts = (() => {
         mark(board.root, "qat", { x: point.x, y: point.y, colour, trials: point.own, tip });
       }
     }
-    legend(order.map((text, i) => ({ text, colour: colourAt(i), isOut: !shownSeries.has(text) })));
+    legend(palette.meaning((text) => !shownSeries.has(text)));
   }
 
   /** Rows of labels and points along one axis of accuracy. */

@@ -2,7 +2,7 @@
 const Svg = (() => {
   // The namespace's address is taken from the page: no address is written in it, not even this one.
   const NS = document.querySelector("svg").namespaceURI;
-  const MARGIN = { top: 14, right: 20, bottom: 46, left: 54 };
+  const MARGIN = { top: 14, right: 20, bottom: 46, left: 62 };
   const LOG_FROM = 3; // ratio of the largest to the smallest value from which an axis is logarithmic
 
   function add(parent, name, attributes = {}, text = null) {
