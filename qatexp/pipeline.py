@@ -15,7 +15,7 @@ from torch import nn
 
 from qatexp.config.parse import flat_params, plain_config
 from qatexp.config.schema import ExperimentConfig
-from qatexp.errors import QatexpError
+from qatexp.errors import QatexpError, TrackingError
 from qatexp.figures import accuracy_by_variant, training_curves
 from qatexp.quantization.inventory import summary
 from qatexp.records import CONFIG_FILE, RECORD_FILE, Record
@@ -153,7 +153,7 @@ def _failed(context: Context, record: Record, problem: BaseException) -> Record:
 
 def write_record(record: Record, folder: Path) -> None:
     """Write ``record.json`` atomically."""
-    write_text(folder / RECORD_FILE, json.dumps(record.to_dict(), indent=2) + "\n")
+    write_text(folder / RECORD_FILE, record.to_json())
 
 
 def _conclude(record: Record, context: Context, tracker: RunLog | None) -> Record:
@@ -170,6 +170,11 @@ def _conclude(record: Record, context: Context, tracker: RunLog | None) -> Recor
             _track(record, figures, context, tracker)
     except QatexpError as problem:
         record = _warned(record, problem)
+    except BaseException as problem:
+        # The figures are complete; what is missing in MLflow must not go unsaid.
+        cut = TrackingError(f"drawing and logging were cut off by {type(problem).__name__}")
+        record = _warned(record, cut)
+        raise
     finally:
         if tracker is not None:
             record = _finish(record, tracker)

@@ -38,7 +38,8 @@ def run_application(arguments: Sequence[str]) -> int:
     except QatexpError as problem:
         complain(str(problem))
         return 2
-    sys.argv = [sys.argv[0], *arguments, *(request.overrides if request is not None else ())]
+    further = () if request is None else request.overrides
+    sys.argv = [sys.argv[0], *_with_overrides(arguments, options.overrides, further)]
     if request is not None and request.plan is not None:
         announce(request.plan)
     application = hydra.main(
@@ -63,6 +64,14 @@ def run_application(arguments: Sequence[str]) -> int:
 def quoted(arguments: Sequence[str]) -> list[str]:
     """Quote ``debug=true``: Hydra takes no boolean as the name of a member of a group."""
     return ["debug='true'" if item == "debug=true" else item for item in arguments]
+
+
+def _with_overrides(
+    arguments: Sequence[str], given: Sequence[str], further: Sequence[str]
+) -> list[str]:
+    """Put further overrides before the given ones: the parser takes them in one block alone."""
+    at = list(arguments).index(given[0]) if given else len(arguments)
+    return [*arguments[:at], *further, *arguments[at:]]
 
 
 def _register_models(options: Namespace) -> None:

@@ -19,14 +19,14 @@ from omegaconf.errors import OmegaConfBaseException
 from qatexp.cli.points import PointComposer
 from qatexp.config.keys import is_open, unknown_key
 from qatexp.config.parse import parse
-from qatexp.config.points import GRID_SWEEPERS, parse_overrides, sweep_points
+from qatexp.config.points import GRID_SWEEPER, parse_overrides, sweep_points
 from qatexp.config.schema import ExperimentConfig
 from qatexp.config.sources import CONF
 from qatexp.errors import ConfigError
 from qatexp.records.plan import SweepPlan
-from qatexp.sweep.exclude import without_excluded
-from qatexp.sweep.planning import plan_sweep, with_points_of
-from qatexp.sweep.resume import AUTO, NEVER, earlier_overrides, resumed
+from qatexp.sweep.exclude import AskedPoint, without_excluded
+from qatexp.sweep.planning import plan_sweep, replanned, with_points_of
+from qatexp.sweep.resume import AUTO, NEVER, earlier_plan, in_folder, resumed
 
 _NO_SUCH_KEY = re.compile(r"Could not override '([^']+)'\.\nTo append")
 _NO_SUCH_MEMBER = re.compile(r"Could not find '[^']*/([^'/]+)'")
@@ -69,38 +69,77 @@ def checked_request(options: Namespace) -> Request:
 
 
 def _checked_sweep(name: str, overrides: list[str]) -> Request:
-    restored = _overrides_of_resumed(overrides)
+    earlier = _resumed_alone(overrides)
+    restored = [] if earlier is None else list(earlier.overrides)
     overrides = [*restored, *overrides]
     fixed = _fixed(overrides)
     base = _compose(name, fixed, hydra=True)
     folder = Path(base.hydra.sweep.dir)
     composer = PointComposer(partial(_compose, name))
-    if not str(base.hydra.sweeper._target_).endswith(GRID_SWEEPERS):
-        return Request([composer.config(fixed)], SWEEP_DIR, folder)
-    points = sweep_points(overrides, dict(base.hydra.sweeper.params or {}))
-    if base.sweep.points is not None:
-        points = with_points_of(str(base.sweep.points), points)
+    if not str(base.hydra.sweeper._target_).endswith(GRID_SWEEPER):
+        config = composer.config(fixed)
+        _refuse_planning(config, str(base.hydra.sweeper._target_))
+        return Request([config], SWEEP_DIR, folder)
+    if earlier is not None:
+        points = [list(point.overrides) for point in earlier.points]
+    else:
+        points = sweep_points(overrides, dict(base.hydra.sweeper.params or {}))
+        if base.sweep.points is not None:
+            points = with_points_of(str(base.sweep.points), points)
     configs = [composer.config(point) for point in points]
-    config = configs[0]
-    asked = without_excluded(config.sweep.exclude, list(zip(points, configs, strict=True)))
-    configs = [each for _, each in asked]
-    plan = plan_sweep(overrides, asked)
+    if earlier is not None:
+        numbered = replanned(earlier, configs)
+        found = Path(str(base.sweep.resume))
+        return Request(configs, SWEEP_DIR, found, numbered, (*restored, _at(found)))
+    return _placed(overrides, list(zip(points, configs, strict=True)), folder)
+
+
+def _placed(overrides: list[str], points: list[AskedPoint], folder: Path) -> Request:
+    """The request of a sweep that is planned anew, in the folder where it goes on or starts."""
+    config = points[0][1]
+    points = without_excluded(config.sweep.exclude, points)
+    configs, plan = [each for _, each in points], plan_sweep(overrides, points)
     # Whoever wants everything computed anew wants no trials of an earlier sweep.
     is_fresh = config.sweep.resume == AUTO and not config.cache.enabled
     resume = NEVER if is_fresh else config.sweep.resume
+    given = any(item.key_or_group == SWEEP_DIR for item in _parse_overrides(overrides))
+    if given and resume in (AUTO, NEVER):
+        return Request(configs, SWEEP_DIR, folder, in_folder(plan, folder, resume=resume))
     found, plan = resumed(plan, resume=resume, sweeps=folder.parent)
     if found is None:
-        return Request(configs, SWEEP_DIR, folder, plan, tuple(restored))
-    return Request(configs, SWEEP_DIR, found, plan, (*restored, f"{SWEEP_DIR}='{found}'"))
+        return Request(configs, SWEEP_DIR, folder, plan)
+    return Request(configs, SWEEP_DIR, found, plan, (_at(found),))
 
 
-def _overrides_of_resumed(overrides: list[str]) -> list[str]:
-    """Those of an earlier command, where this one only says which sweep goes on."""
+def _at(folder: Path) -> str:
+    quoted = str(folder).replace("'", r"\'")
+    return f"{SWEEP_DIR}='{quoted}'"
+
+
+def _refuse_planning(config: ExperimentConfig, sweeper: str) -> None:
+    """Say which keys another sweeper would ignore."""
+    sweep = config.sweep
+    asked = {
+        "sweep.points": sweep.points is not None,
+        "sweep.exclude": bool(sweep.exclude),
+        RESUME: sweep.resume not in (AUTO, NEVER),
+    }
+    for key, is_set in asked.items():
+        if is_set:
+            raise ConfigError(
+                f"{key} is not possible with hydra/sweeper={sweeper}, which chooses its points "
+                "itself; leave the sweeper out, or the key."
+            )
+
+
+def _resumed_alone(overrides: list[str]) -> SweepPlan | None:
+    """The plan of an earlier sweep, where the command only says which one goes on, and how."""
     parsed = _parse_overrides(overrides)
-    if [item.key_or_group for item in parsed] != [RESUME]:
-        return []
-    value = str(parsed[0].value())
-    return [] if value in (AUTO, NEVER) else list(earlier_overrides(Path(value)))
+    values = {item.key_or_group: str(item.value()) for item in parsed}
+    around = all(key.startswith(("sweep.", "hydra.", "hydra/")) for key in values)
+    if not around or values.get(RESUME, AUTO) in (AUTO, NEVER):
+        return None
+    return earlier_plan(Path(values[RESUME]))
 
 
 def _request(options: Namespace) -> tuple[str, list[str]]:

@@ -17,7 +17,13 @@ from qatexp.errors import QatexpError, StoreError
 from qatexp.figures.trials import short_names
 from qatexp.records import Record, load_record
 from qatexp.sweep.identity import CONFIG, trial_fingerprint
-from qatexp.sweep.trial import earlier_run, end_with_parent, skipped, too_many_failures
+from qatexp.sweep.trial import (
+    earlier_run,
+    end_with_parent,
+    planned_fingerprint,
+    skipped,
+    too_many_failures,
+)
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +93,7 @@ def run_tracked(config: ExperimentConfig, folder: Path, *, overrides: list[str])
                     parent_run_id=os.environ.get(PARENT_RUN),
                 )
             )
-        fingerprints = {CONFIG: trial_fingerprint(config)}
+        fingerprints = {CONFIG: planned_fingerprint(folder) or trial_fingerprint(config)}
         return run(config, folder, tracker=tracker, fingerprints=fingerprints)
 
 

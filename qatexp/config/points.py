@@ -9,8 +9,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
-GRID_SWEEPERS = ("GridSweeper", BasicSweeper.__name__)
-"""The sweepers whose points are known beforehand: this project's and Hydra's own."""
+GRID_SWEEPER = "GridSweeper"
+"""The sweeper whose points are known beforehand; see `qatexp.sweep.grid`."""
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:

@@ -15,6 +15,8 @@ from typing import Any
 from qatexp.errors import ConfigError
 
 TRUSTED = ("qatexp", "torch", "torchvision", "timm")
+_RUN_CODE = ("torch.hub", "torch.load", "torch.jit", "torch.package", "torch.utils.cpp_extension")
+"""Parts of trusted packages that run code which their arguments name."""
 
 
 def check_target(target: str, *, key: str, trusted: Iterable[str] = ()) -> None:
@@ -38,6 +40,11 @@ def check_target(target: str, *, key: str, trusted: Iterable[str] = ()) -> None:
         raise ConfigError(
             f"{key}={target} is not of a trusted package; allowed: {', '.join(allowed)}. "
             f"If you trust it, add trusted_packages=[{package}]."
+        )
+    if any(f"{target}.".startswith(f"{name}.") for name in _RUN_CODE):
+        raise ConfigError(
+            f"{key}={target} runs code that its arguments name, which a configuration must not; "
+            "allowed: callables that build a network, a data set or an optimizer themselves."
         )
     if importlib.util.find_spec(package) is None:
         raise ConfigError(

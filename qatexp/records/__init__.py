@@ -185,6 +185,10 @@ class Record:
         content = dataclasses.asdict(self)
         return {"schema": content.pop("schema"), **content}
 
+    def to_json(self) -> str:
+        """The content of ``record.json``."""
+        return json.dumps(self.to_dict(), indent=2) + "\n"
+
     def metrics(self) -> dict[str, float]:
         """Final figures as flat metric names: ``qat/deployed_top1``, ``parity/top1_agreement``."""
         flat: dict[str, float] = {}

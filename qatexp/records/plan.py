@@ -33,6 +33,10 @@ class SweepPlan:
     points: tuple[Point, ...]
     mlflow_run_id: str | None = None
     """The parent run."""
+    started_with: tuple[str, ...] = ()
+    """Fingerprints of the points of that command: later ones may have added others."""
+    has_ended: bool = False
+    """Whether the sweep has been compared, and its parent run closed, since a trial ran last."""
     schema: int = SCHEMA
 
     @property
@@ -56,6 +60,12 @@ def load_plan(folder: Path) -> SweepPlan:
             Point(item["number"], tuple(item["overrides"]), item["fingerprint"])
             for item in content["points"]
         )
-        return SweepPlan(tuple(content["overrides"]), points, content["mlflow_run_id"])
+        return SweepPlan(
+            tuple(content["overrides"]),
+            points,
+            content["mlflow_run_id"],
+            tuple(content["started_with"]),
+            bool(content["has_ended"]),
+        )
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise StoreError(f"no readable plan of a sweep in {folder}: {problem}") from problem

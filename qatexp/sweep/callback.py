@@ -54,7 +54,10 @@ class SweepCallback(Callback):
         """Compare the trials; any failed one makes the exit code 1."""
         from qatexp.sweep import session
 
-        code = session.finish_open_sweep()
+        try:
+            code = session.finish_open_sweep()
+        except Exception as problem:  # Hydra would only warn, and the sweep end with code 0
+            raise SystemExit(f"qatexp: the sweep cannot be compared: {problem}") from problem
         for name in (PARENT_RUN, SWEEP_STARTED):
             os.environ.pop(name, None)
         if code != 0:

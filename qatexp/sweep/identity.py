@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 from qatexp.config.fingerprint import fingerprint
 from qatexp.config.parse import plain_config
 from qatexp.config.schema import ExperimentConfig
-from qatexp.stages.code import code_of
+from qatexp.config.targets import TRUSTED
+from qatexp.stages.code import code_of, content_of
 
 CONFIG = "config"
 """Name of this fingerprint among those of a record."""
@@ -29,8 +31,29 @@ def trial_fingerprint(config: ExperimentConfig) -> str:
     """
     plain = {key: value for key, value in plain_config(config).items() if key not in _AROUND}
     plain["trainer"] = {k: v for k, v in plain["trainer"].items() if k != "checkpoint_seconds"}
-    files = [_state(config.model.checkpoint), _folders(config.dataset.root)]
-    return fingerprint(plain, files, code_of("", libraries=_LIBRARIES))
+    # What a download brings is there only after the first trial.
+    root = None if config.dataset.download else config.dataset.root
+    files = [_state(config.model.checkpoint), _folders(root)]
+    targets = (
+        config.model.target,
+        config.dataset.target,
+        str(config.schedule.optimizer["_target_"]),
+    )
+    own = {target.partition(".")[0] for target in targets}.difference(TRUSTED)
+    code = {name: _package_code(name) for name in sorted(own)}
+    return fingerprint(plain, files, code, code_of("", libraries=_LIBRARIES))
+
+
+def _package_code(package: str) -> dict[str, str]:
+    """Hash the modules of a user's package without importing it."""
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        return {}
+    folders = [Path(path) for path in spec.submodule_search_locations or ()]
+    files = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+    if not folders and spec.origin is not None and spec.origin.endswith(".py"):
+        files = [Path(spec.origin)]
+    return {str(path): content_of(path) for path in files}
 
 
 def _state(path: str | None) -> list[int] | None:

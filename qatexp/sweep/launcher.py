@@ -14,8 +14,9 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
-from qatexp.errors import StoreError
-from qatexp.records import Record, load_record
+from qatexp.errors import ConfigError, StoreError
+from qatexp.records import RECORD_FILE, Record, load_record
+from qatexp.store.atomic import write_text
 from qatexp.store.progress import read_progress
 from qatexp.sweep.overview import Row, overview
 from qatexp.sweep.processes import OUTPUT_FILE, PROGRESS_FILE, Job, Slot, jobs_of, start
@@ -58,7 +59,10 @@ class LocalLauncher(Launcher):
         """Run all trials, each as soon as a slot is free."""
         jobs = jobs_of(self.config, job_overrides, initial_job_idx)
         threads = self.config.trainer.threads
-        free = slots(self.slots, device=str(self.config.device), threads=threads)
+        try:
+            free = slots(self.slots, device=str(self.config.device), threads=threads)
+        except ConfigError as problem:
+            raise SystemExit(f"qatexp: {problem}") from problem
         if len(free) > 1 and threads is None and free[0].gpu is None:
             log.warning(
                 "trainer.threads=null: %d trials at a time share all cores and slow each other "
@@ -131,6 +135,7 @@ def _stop(running: Sequence[_Running]) -> None:
         except subprocess.TimeoutExpired:
             item.process.kill()
             item.process.wait()
+            _tell(item)
 
 
 def _tell(item: _Running) -> None:
@@ -143,8 +148,6 @@ def _tell(item: _Running) -> None:
 
 
 def _record(item: _Running) -> Record | None:
-    from qatexp.pipeline import write_record
-
     try:
         record = load_record(item.job.folder)
     except StoreError:
@@ -157,5 +160,5 @@ def _record(item: _Running) -> Record | None:
     message = f"its process {how}; see {OUTPUT_FILE}"
     error = {"stage": "process", "kind": "killed" if code < 0 else "exit", "message": message}
     record = replace(record, status="failed", error=error)
-    write_record(record, item.job.folder)
+    write_text(item.job.folder / RECORD_FILE, record.to_json())
     return record

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,21 @@ def plan_sweep(
             len(points) - len(kept),
             len(points),
         )
-    return SweepPlan(tuple(overrides), tuple(kept.values()))
+    return SweepPlan(tuple(overrides), tuple(kept.values()), started_with=tuple(kept))
+
+
+def replanned(earlier: SweepPlan, configs: Sequence[ExperimentConfig]) -> SweepPlan:
+    """The plan of an earlier sweep with its own numbers, for the code and files of today.
+
+    Args:
+        earlier: the plan.
+        configs: the configurations of its points, in their order.
+    """
+    points = tuple(
+        replace(point, fingerprint=trial_fingerprint(config))
+        for point, config in zip(earlier.points, configs, strict=True)
+    )
+    return replace(earlier, points=points)
 
 
 def write_plan(plan: SweepPlan, folder: Path) -> None:

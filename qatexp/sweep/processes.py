@@ -12,6 +12,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from qatexp.config.variables import NEIGHBOURS, PROGRESS, TRIAL
+from qatexp.sweep.trial import mark_started
 
 OUTPUT_FILE, PROGRESS_FILE = "output.log", "progress.json"
 """What a trial's process prints (its log is in ``qatexp.log``), and how far it is."""
@@ -66,9 +67,10 @@ def start(job: Job, slot: Slot, config: DictConfig, *, neighbours: int) -> subpr
     command = [sys.executable, "-m", "qatexp", *_options(config), *job.overrides]
     progress = job.folder / PROGRESS_FILE
     progress.unlink(missing_ok=True)  # of an earlier attempt
+    mark_started(job.folder)
     environment = {
         **os.environ,
-        TRIAL: "1",
+        TRIAL: str(os.getpid()),
         NEIGHBOURS: str(neighbours),
         PROGRESS: str(progress.absolute()),
     }
@@ -84,6 +86,7 @@ def start(job: Job, slot: Slot, config: DictConfig, *, neighbours: int) -> subpr
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for the sweep, which ends its trials in order
         )
     if slot.cores is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(process.pid, slot.cores)

@@ -32,12 +32,34 @@ def resumed(plan: SweepPlan, *, resume: str, sweeps: Path) -> tuple[Path | None,
     if resume == NEVER:
         return None, plan
     if resume != AUTO:
-        return Path(resume), _numbered(plan, _given(Path(resume)))
+        return Path(resume), _numbered(plan, earlier_plan(Path(resume)))
     for folder in sorted(sweeps.glob("[!.]*"), key=lambda path: path.name, reverse=True):
-        earlier = _readable(folder)
-        if earlier is not None and earlier.fingerprints == plan.fingerprints:
+        earlier = readable_plan(folder)
+        if earlier is not None and _is_asked_for(earlier, plan):
             return folder, _numbered(plan, earlier)
     return None, plan
+
+
+def in_folder(plan: SweepPlan, folder: Path, *, resume: str) -> SweepPlan:
+    """Number the points for a folder that the user has chosen, and that may hold a sweep already.
+
+    Raises:
+        ConfigError: it holds one, and `resume` is never.
+    """
+    earlier = readable_plan(folder)
+    if earlier is None:
+        return plan
+    if resume == NEVER:
+        raise ConfigError(
+            f"hydra.sweep.dir={folder} holds a sweep already, and sweep.resume=never starts a new "
+            "one; give another folder, or sweep.resume=auto to add to it."
+        )
+    return _numbered(plan, earlier)
+
+
+def _is_asked_for(earlier: SweepPlan, plan: SweepPlan) -> bool:
+    wanted = plan.fingerprints
+    return wanted in (earlier.fingerprints, frozenset(earlier.started_with))
 
 
 def is_finished(folder: Path, point: Point) -> bool:
@@ -49,16 +71,12 @@ def is_finished(folder: Path, point: Point) -> bool:
     return record.status == "finished" and record.fingerprints.get(CONFIG) == point.fingerprint
 
 
-def earlier_overrides(folder: Path) -> tuple[str, ...]:
-    """The overrides of the command that started the sweep in a folder.
+def earlier_plan(folder: Path) -> SweepPlan:
+    """The plan of the sweep in a folder.
 
     Raises:
         ConfigError: there is none.
     """
-    return _given(folder).overrides
-
-
-def _given(folder: Path) -> SweepPlan:
     try:
         return load_plan(folder)
     except StoreError as problem:
@@ -68,7 +86,8 @@ def _given(folder: Path) -> SweepPlan:
         ) from problem
 
 
-def _readable(folder: Path) -> SweepPlan | None:
+def readable_plan(folder: Path) -> SweepPlan | None:
+    """The plan of the sweep in a folder; None where there is none, or none that can be read."""
     try:
         return load_plan(folder)
     except StoreError:
@@ -84,10 +103,22 @@ def _numbered(plan: SweepPlan, earlier: SweepPlan) -> SweepPlan:
         if number is None:
             number, following = following, following + 1
         points.append(replace(point, number=number))
-    return replace(plan, points=tuple(points), mlflow_run_id=earlier.mlflow_run_id)
+    return replace(
+        plan,
+        overrides=earlier.overrides,
+        points=tuple(points),
+        mlflow_run_id=earlier.mlflow_run_id,
+        started_with=earlier.started_with,
+        has_ended=earlier.has_ended,
+    )
 
 
 def united(plan: SweepPlan, earlier: Sequence[Point]) -> SweepPlan:
-    """A plan with the points of an earlier one that it does not have, in the order of numbers."""
-    kept = [point for point in earlier if point.fingerprint not in plan.fingerprints]
+    """A plan with the points of an earlier one that it does not have, in the order of numbers.
+
+    A point whose number the plan has given to another state of it, after a change of the code for
+    instance, is not kept.
+    """
+    numbers = {point.number for point in plan.points}
+    kept = [point for point in earlier if point.number not in numbers]
     return replace(plan, points=tuple(sorted((*plan.points, *kept), key=lambda p: p.number)))

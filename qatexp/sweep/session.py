@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import BaseFileLock, FileLock, Timeout
+
 from qatexp.compare import Sweep, collect, print_comparison, write_comparison
 from qatexp.compare.write import MARKDOWN_FILE
 from qatexp.config.schema import ExperimentConfig
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LOCK_FILE = ".lock"
+
 _open: list[SweepSession] = []
 """The sweep of this process that has not ended yet: Hydra gives callbacks no end to rely on."""
 
@@ -39,13 +43,14 @@ class SweepSession:
     run_id: str | None
     left: frozenset[str] | None = None
     """Names of the trials to run; None where they are not known beforehand."""
+    lock: BaseFileLock | None = None
+    """Held while this process works on the folder."""
     started: float = field(default_factory=time.monotonic)
 
     def finish(self) -> int:
         """Compare what there is, close the parent run, and return the exit code."""
         from rich.console import Console
 
-        _open.remove(self)
         sweep = collect(self.folder)
         files = write_comparison(sweep, self.folder)
         console = Console()
@@ -54,9 +59,17 @@ class SweepSession:
         console.print(f"Comparison in {self.folder}: {files_text}", soft_wrap=True)
         self._tell_of_effort(sweep, console)
         self._close(sweep, files)
+        with suppress(StoreError):  # of a sweep that another sweeper plans
+            write_plan(replace(load_plan(self.folder), has_ended=True), self.folder)
         if self.run_id is not None:
             console.print(ui_hint(), soft_wrap=True)
+        self._leave()
         return 1 if sweep.others else 0
+
+    def _leave(self) -> None:
+        _open.remove(self)
+        if self.lock is not None:
+            self.lock.release()
 
     def _tell_of_effort(self, sweep: Sweep, console: Console) -> None:
         if self.left is not None and not self.left:
@@ -68,7 +81,7 @@ class SweepSession:
 
     def abandon(self) -> None:
         """Compare what a sweep that was cut off has finished, and close its parent run."""
-        _open.remove(self)
+        self._leave()
         files: list[Path] = []
         note = "This sweep was cut off."
         try:
@@ -78,6 +91,7 @@ class SweepSession:
             log.warning("%s", problem)
         finally:
             if self.store is not None and self.run_id is not None:
+                self.store.close_dead_runs()
                 self.store.finish_sweep(
                     self.run_id, status="KILLED", metrics={}, note=note, artifacts=files
                 )
@@ -85,6 +99,7 @@ class SweepSession:
     def _close(self, sweep: Sweep, files: list[Path]) -> None:
         if self.store is None or self.run_id is None:
             return
+        self.store.close_dead_runs()  # of trials whose processes were killed
         metrics = {
             "trials": float(len(sweep.trials)),
             "failed": float(len(sweep.others)),
@@ -114,7 +129,8 @@ def open_sweep(config: ExperimentConfig, folder: Path, plan: SweepPlan | None) -
     Raises:
         QatexpError: the tracking store cannot be used, or the folder not be written to.
     """
-    is_done = plan is not None and not any(_left(plan, folder))
+    lock = _locked(folder)
+    is_done = plan is not None and plan.has_ended and not any(_left(plan, folder))
     store = None
     if config.tracking.enabled and not is_done:
         store = open_store(config.tracking, home=Path.cwd())
@@ -122,11 +138,28 @@ def open_sweep(config: ExperimentConfig, folder: Path, plan: SweepPlan | None) -
     known = None if plan is None else plan.mlflow_run_id
     run_id = None if store is None else _parent_run(store, folder, known)
     if plan is not None and not is_done:
-        _save(replace(plan, mlflow_run_id=run_id or known), folder)
+        _save(replace(plan, mlflow_run_id=run_id or known, has_ended=False), folder)
     left = None if plan is None else frozenset(_left(plan, folder))
-    session = SweepSession(folder, store, run_id, left)
+    session = SweepSession(folder, store, run_id, left, lock)
     _open.append(session)
     return session
+
+
+def _locked(folder: Path) -> BaseFileLock:
+    """Take the folder for this process; the system frees it when the process ends.
+
+    Raises:
+        StoreError: another process works on it.
+    """
+    lock = FileLock(folder / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as problem:
+        raise StoreError(
+            f"another process is running the sweep in {folder}; wait for it, or start one of your "
+            "own with sweep.resume=never"
+        ) from problem
+    return lock
 
 
 def _parent_run(store: Store, folder: Path, known: str | None) -> str:

@@ -21,8 +21,13 @@ def slots(wanted: int | None, *, device: str, threads: int | None) -> list[Slot]
         threads: `trainer.threads`.
 
     Raises:
-        ConfigError: fewer than one slot is asked for.
+        ConfigError: fewer than one slot is asked for, or one GPU by its number.
     """
+    if device.startswith("cuda:"):
+        raise ConfigError(
+            f"device={device} is not possible with hydra/launcher=local, which gives a GPU to each "
+            "trial itself; use device=cuda, and CUDA_VISIBLE_DEVICES to choose among them."
+        )
     if wanted is not None and wanted < 1:
         raise ConfigError(f"hydra.launcher.slots={wanted} is not possible; allowed: at least 1.")
     gpus = _gpus() if device == "auto" or device.startswith("cuda") else []

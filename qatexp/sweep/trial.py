@@ -6,11 +6,15 @@ import ctypes
 import os
 import signal
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-from qatexp.config.variables import SWEEP_STARTED
+from qatexp.config.variables import SWEEP_STARTED, TRIAL
 from qatexp.errors import StoreError
 from qatexp.records import RECORD_FILE, Record, load_record
+from qatexp.records.plan import load_plan
+from qatexp.store.atomic import write_text
 
 _PR_SET_PDEATHSIG = 1
 """Of <sys/prctl.h>."""
@@ -24,12 +28,34 @@ def earlier_run(folder: Path) -> str | None:
         return None
 
 
+def planned_fingerprint(folder: Path) -> str | None:
+    """What the plan of its sweep calls this trial; None for a run that no plan has.
+
+    It is not found anew here: a download of the first trial, for instance, changes what others see.
+    """
+    try:
+        points = load_plan(folder.parent).points
+    except StoreError:
+        return None
+    return next((p.fingerprint for p in points if str(p.number) == folder.name), None)
+
+
+def mark_started(folder: Path) -> None:
+    """Have an earlier record of a trial say running: whatever ends this attempt, it is not that."""
+    with suppress(StoreError):
+        record = replace(load_record(folder), status="running", error=None)
+        write_text(folder / RECORD_FILE, record.to_json())
+
+
 def end_with_parent() -> None:
-    """Have the system send SIGTERM to this process when the one that launched it dies (Linux)."""
+    """Have the system kill this process when the one that launched it dies (Linux).
+
+    Nobody would wait for it any more, and the same command must not meet it.
+    """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() == 1:  # it has died already
-            raise SystemExit(128 + signal.SIGTERM)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != int(os.environ[TRIAL]):  # it has died already
+            raise SystemExit(128 + signal.SIGKILL)
 
 
 def too_many_failures(folder: Path, most: int | None) -> bool:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from qatexp.cli.application import run_application
+from qatexp.cli.application import _with_overrides, run_application
 from qatexp.config.sources import CONF
 from qatexp.sweep import session
 from qatexp.sweep.session import SweepSession
@@ -59,6 +59,31 @@ def test_a_wrong_request_is_exit_code_2_one_line_and_nothing_written(
     said, tmp_path, arguments, text
 ):
     assert said(*arguments) == (2, "", f"qatexp: {text}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given", "expected"),
+    [
+        pytest.param(["-m", "a=1"], ["a=1"], ["-m", "x", "a=1"], id="usual"),
+        pytest.param(["a=1", "-m"], ["a=1"], ["x", "a=1", "-m"], id="option last"),
+        pytest.param(
+            ["-m", "a=1", "--config-dir", "d"],
+            ["a=1"],
+            ["-m", "x", "a=1", "--config-dir", "d"],
+            id="another option last",
+        ),
+        pytest.param(["-m"], [], ["-m", "x"], id="no overrides"),
+    ],
+)
+def test_further_overrides_stand_in_one_block_with_the_given_ones(arguments, given, expected):
+    assert _with_overrides(arguments, given, ["x"]) == expected
+
+
+def test_another_sweeper_refuses_what_it_would_ignore(said, tmp_path):
+    code, _, error = said("-m", "hydra/sweeper=basic", "seed=0,1", "sweep.exclude=['seed==1']")
+    assert code == 2
+    assert error.startswith("qatexp: sweep.exclude is not possible with hydra/sweeper=hydra.")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -111,3 +111,10 @@ def test_a_target_that_cannot_be_resolved_says_why(package, text, attribute, exp
 def test_a_module_that_is_missing_is_named(package):
     with pytest.raises(ConfigError, match=r"their_package has no 'nope'\.$"):
         resolve("their_package.nope", key=KEY, trusted=[package.name])
+
+
+@pytest.mark.parametrize("target", ["torch.hub.load", "torch.load", "torch.jit.load"])
+def test_a_trusted_package_runs_no_code_that_arguments_name(target):
+    """A configuration from elsewhere could otherwise download and run what it likes."""
+    with pytest.raises(ConfigError, match=r"runs code that its arguments name"):
+        check_target(target, key="model._target_")

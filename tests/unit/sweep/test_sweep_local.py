@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 import time
 
@@ -62,6 +63,11 @@ def test_each_slot_has_a_gpu(monkeypatch, wanted, gpus):
     assert [s.gpu for s in machine.slots(wanted, device="cuda", threads=1)] == gpus
 
 
+def test_one_gpu_by_its_number_is_refused():
+    with pytest.raises(ConfigError, match=r"^device=cuda:1 is not possible with hydra/launcher"):
+        machine.slots(None, device="cuda:1", threads=1)
+
+
 def test_no_slot_is_refused():
     with pytest.raises(ConfigError, match=r"^hydra\.launcher\.slots=0 is not possible; allowed"):
         machine.slots(0, device="cpu", threads=1)
@@ -106,7 +112,7 @@ def test_a_trial_is_the_command_of_a_single_run_in_its_folder(config, tmp_path, 
         f"hydra.run.dir='{tmp_path}/it\\'s'",
     ]
     assert environment == {
-        TRIAL: "1",
+        TRIAL: str(os.getpid()),
         NEIGHBOURS: "1",
         PROGRESS: str(folder / "progress.json"),
         "OMP_NUM_THREADS": "1",

@@ -1,6 +1,7 @@
 """The points of a sweep: numbered, without duplicates, from a file where one is given."""
 
 import os
+import sys
 
 import pytest
 
@@ -36,6 +37,21 @@ def test_points_that_are_the_same_experiment_are_planned_once(points, caplog):
 def test_what_changes_no_figure_changes_no_fingerprint(points, override, is_same):
     (plain,), (changed,) = points(), points(override)
     assert (trial_fingerprint(plain) == trial_fingerprint(changed)) is is_same
+
+
+def test_code_of_the_users_own_counts(points, tmp_path, monkeypatch):
+    """Finished trials of an old network would be taken for those of the new one."""
+    (tmp_path / "mypackage").mkdir()
+    for name in ("__init__", "blocks"):
+        (tmp_path / "mypackage" / f"{name}.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = ("trusted_packages=[mypackage]", "model._target_=mypackage.build")
+    (config,) = points(*own)
+    before = trial_fingerprint(config)
+    assert trial_fingerprint(config) == before
+    (tmp_path / "mypackage" / "blocks.py").write_text("WIDTH = 2")
+    assert trial_fingerprint(config) != before
+    assert "mypackage" not in sys.modules
 
 
 def test_an_image_that_is_added_changes_the_fingerprint(points, tmp_path):

@@ -8,12 +8,12 @@ from qatexp.records import Record
 from qatexp.records.plan import Point, SweepPlan, load_plan
 from qatexp.sweep.identity import CONFIG
 from qatexp.sweep.planning import write_plan
-from qatexp.sweep.resume import earlier_overrides, is_finished, resumed, united
+from qatexp.sweep.resume import earlier_plan, in_folder, is_finished, resumed, united
 
 
 def plan(*fingerprints, run=None):
     points = (Point(number, (f"seed={name}",), name) for number, name in enumerate(fingerprints))
-    return SweepPlan(("seed=0,1",), tuple(points), run)
+    return SweepPlan(("seed=0,1",), tuple(points), run, started_with=fingerprints)
 
 
 @pytest.fixture
@@ -72,8 +72,32 @@ def test_a_folder_without_a_sweep_is_refused(tmp_path):
     assert "allowed: auto, never, or the folder of a sweep" in str(problem.value)
 
 
-def test_a_sweep_remembers_the_command_that_started_it(sweep):
-    assert earlier_overrides(sweep("1", plan("a"))) == ("seed=0,1",)
+def test_the_command_that_started_a_sweep_finds_it_after_points_were_added(sweep, tmp_path):
+    folder = sweep("mine", plan("a", "b"))
+    _, added = resumed(plan("c"), resume=str(folder), sweeps=tmp_path)
+    whole = united(added, load_plan(folder).points)
+    write_plan(whole, folder)
+    assert earlier_plan(folder).overrides == ("seed=0,1",)
+    found, _ = resumed(plan("a", "b"), resume="auto", sweeps=tmp_path)
+    assert found == folder
+
+
+def test_points_go_behind_those_of_a_folder_that_is_given(sweep, tmp_path):
+    folder = sweep("mine", plan("a", "b"))
+    assert [p.number for p in in_folder(plan("b", "c"), folder, resume="auto").points] == [1, 2]
+    with pytest.raises(ConfigError, match=r"^hydra\.sweep\.dir=.* holds a sweep already"):
+        in_folder(plan("b"), folder, resume="never")
+    empty = plan("a")
+    assert in_folder(empty, tmp_path / "new", resume="never") == empty
+
+
+def test_a_number_is_never_given_twice(sweep):
+    changed = SweepPlan((), (Point(0, (), "new code"),))
+    found = united(changed, plan("a", "b").points)
+    assert [(point.number, point.fingerprint) for point in found.points] == [
+        (0, "new code"),
+        (1, "b"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,16 @@ import pytest
 
 from qatexp.config.variables import SWEEP_STARTED
 from qatexp.pipeline import write_record
-from qatexp.records import Record
-from qatexp.sweep.trial import earlier_run, skipped, too_many_failures
+from qatexp.records import Record, load_record
+from qatexp.records.plan import Point, SweepPlan
+from qatexp.sweep.planning import write_plan
+from qatexp.sweep.trial import (
+    earlier_run,
+    mark_started,
+    planned_fingerprint,
+    skipped,
+    too_many_failures,
+)
 
 
 @pytest.fixture
@@ -43,3 +51,19 @@ def test_the_run_of_an_earlier_attempt_is_found(tmp_path):
     assert earlier_run(tmp_path) is None
     write_record(Record("x", "running", {}, mlflow_run_id="f00d"), tmp_path)
     assert earlier_run(tmp_path) == "f00d"
+
+
+def test_a_trial_is_what_its_plan_calls_it(tmp_path):
+    assert planned_fingerprint(tmp_path / "1") is None
+    write_plan(SweepPlan((), (Point(0, (), "a"), Point(1, (), "b"))), tmp_path)
+    assert planned_fingerprint(tmp_path / "1") == "b"
+    assert planned_fingerprint(tmp_path / "2") is None
+
+
+def test_a_new_attempt_is_not_what_the_last_one_was(tmp_path):
+    mark_started(tmp_path)  # there was none
+    error = {"stage": "qat", "kind": "training", "message": "diverged"}
+    write_record(Record("x", "failed", {}, mlflow_run_id="f00d", error=error), tmp_path)
+    mark_started(tmp_path)
+    record = load_record(tmp_path)
+    assert (record.status, record.error, record.mlflow_run_id) == ("running", None, "f00d")

@@ -34,7 +34,9 @@ def test_a_number_that_another_process_has_now_is_not_that_process():
 @pytest.mark.parametrize(
     "text",
     [
-        pytest.param(json.dumps({"host": "elsewhere", "pid": 1, "started": 0.0}), id="other host"),
+        pytest.param(
+            json.dumps({"place": ["elsewhere"], "pid": 1, "started": 0.0}), id="other host"
+        ),
         pytest.param("", id="no tag"),
         pytest.param("{}", id="other layout"),
     ],

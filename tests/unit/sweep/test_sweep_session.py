@@ -1,0 +1,56 @@
+"""A sweep's folder belongs to one process, and its end is never lost."""
+
+import pytest
+
+from qatexp.compare import collect
+from qatexp.config.schema import (
+    DatasetConfig,
+    ExperimentConfig,
+    ModelConfig,
+    TrackingConfig,
+)
+from qatexp.errors import StoreError
+from qatexp.records.plan import Point, SweepPlan, load_plan
+from qatexp.sweep import session
+from qatexp.sweep.callback import SweepCallback
+from qatexp.sweep.session import open_sweep
+
+CONFIG = ExperimentConfig(
+    "x", ModelConfig("a.b"), DatasetConfig("a.b"), tracking=TrackingConfig(enabled=False)
+)
+PLAN = SweepPlan((), (Point(0, (), "a"),))
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """A sweep that is running in this process."""
+    found = open_sweep(CONFIG, tmp_path, PLAN)
+    yield found
+    if found in session._open:
+        found._leave()
+
+
+def test_a_folder_takes_one_process_at_a_time(opened, tmp_path):
+    with pytest.raises(StoreError, match=r"another process is running the sweep in .*resume=never"):
+        open_sweep(CONFIG, tmp_path, PLAN)
+    opened._leave()
+    open_sweep(CONFIG, tmp_path, PLAN)._leave()
+
+
+def test_a_plan_says_that_its_sweep_has_ended(opened, tmp_path, monkeypatch):
+    assert not load_plan(tmp_path).has_ended
+    (tmp_path / "0").mkdir()
+    assert opened.finish() == 1  # its only trial left no record
+    assert load_plan(tmp_path).has_ended
+
+
+def test_an_end_that_fails_is_no_success(opened, monkeypatch):
+    def fails(folder):
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(session, "collect", fails)
+    with pytest.raises(SystemExit) as ended:
+        SweepCallback().on_multirun_end(config=None)
+    assert ended.value.code == "qatexp: the sweep cannot be compared: the disk is full"
+    assert opened in session._open  # what is cut off is closed by the command's end
+    monkeypatch.setattr(session, "collect", collect)
