@@ -53,7 +53,8 @@ def test_bits_under_a_size_reach_the_file_that_was_predicted(analysis, home):
     assert size == pytest.approx(auto["predicted"]["size_bytes"], rel=0.02)
     assert auto["reached"]["size_bytes"] == max(size, record.variants["ptq"].size_bytes)
     layers = record.quantization["layers"]
-    assert layers["conv1"] == layers["linear"] == {"weight_bits": 8, "activation_bits": 8}
+    ends = {"weight_bits": 8, "activation_bits": 8, "granularity": "per_channel"}
+    assert layers["conv1"] == layers["linear"] == ends
     assert len({bits["weight_bits"] for bits in layers.values()}) > 1
     assert {bits["activation_bits"] for bits in layers.values()} == {8}
     assert record.params["qconfig.layers"] == []
