@@ -15,8 +15,8 @@ from qatexp.config.schema import ExperimentConfig
 from qatexp.config.variables import PARENT_RUN, TRIAL
 from qatexp.errors import QatexpError, StoreError
 from qatexp.figures.trials import short_names
-from qatexp.records import Record, load_record
-from qatexp.sweep.identity import CONFIG, trial_fingerprint
+from qatexp.records import CONFIG_FINGERPRINT, Record, load_record
+from qatexp.sweep.identity import trial_fingerprint
 from qatexp.sweep.trial import (
     earlier_run,
     end_with_parent,
@@ -93,7 +93,9 @@ def run_tracked(config: ExperimentConfig, folder: Path, *, overrides: list[str])
                     parent_run_id=os.environ.get(PARENT_RUN),
                 )
             )
-        fingerprints = {CONFIG: planned_fingerprint(folder) or trial_fingerprint(config)}
+        fingerprints = {
+            CONFIG_FINGERPRINT: planned_fingerprint(folder) or trial_fingerprint(config)
+        }
         return run(config, folder, tracker=tracker, fingerprints=fingerprints)
 
 

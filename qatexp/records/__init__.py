@@ -13,6 +13,8 @@ from qatexp.errors import StoreError
 
 SCHEMA = 1
 RECORD_FILE = "record.json"
+CONFIG_FINGERPRINT = "config"
+"""Name of the whole configuration's fingerprint among those of a record's stages."""
 CONFIG_FILE = "config.json"
 """The resolved configuration, beside the record."""
 

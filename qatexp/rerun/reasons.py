@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from qatexp.records import Record
+from qatexp.records import CONFIG_FINGERPRINT, Record
 from qatexp.rerun.changes import Change
 
 _ENVIRONMENT = {
@@ -114,6 +114,8 @@ def _git(original: Record, rerun: Record) -> Iterator[Reason]:
 def _code(original: Record, rerun: Record) -> Iterator[Reason]:
     """With all else the same, another fingerprint of a stage means other code."""
     for stage, before in original.fingerprints.items():
+        if stage == CONFIG_FINGERPRINT:  # of a trial as its sweep knows it; a rerun has none
+            continue
         after = rerun.fingerprints.get(stage)
         if before != after:
             text = f"the code of qatexp, or of the model, differs: it shows first in {stage}"

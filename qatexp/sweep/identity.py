@@ -12,8 +12,6 @@ from qatexp.config.schema import ExperimentConfig
 from qatexp.config.targets import TRUSTED
 from qatexp.stages.code import code_of, content_of
 
-CONFIG = "config"
-"""Name of this fingerprint among those of a record."""
 _AROUND = ("tracking", "cache", "sweep")
 """Branches that say where results go, or show of them, and change none."""
 _LIBRARIES = ("torch", "torchvision", "torchao", "onnx", "onnxscript", "onnxruntime")

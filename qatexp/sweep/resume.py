@@ -7,9 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from qatexp.errors import ConfigError, StoreError
-from qatexp.records import load_record
+from qatexp.records import CONFIG_FINGERPRINT, load_record
 from qatexp.records.plan import PLAN_FILE, Point, SweepPlan, load_plan
-from qatexp.sweep.identity import CONFIG
 
 AUTO, NEVER = "auto", "never"
 
@@ -68,7 +67,10 @@ def is_finished(folder: Path, point: Point) -> bool:
         record = load_record(folder / str(point.number))
     except StoreError:
         return False
-    return record.status == "finished" and record.fingerprints.get(CONFIG) == point.fingerprint
+    return (
+        record.status == "finished"
+        and record.fingerprints.get(CONFIG_FINGERPRINT) == point.fingerprint
+    )
 
 
 def earlier_plan(folder: Path) -> SweepPlan:

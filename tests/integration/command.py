@@ -11,6 +11,7 @@ from typing import Any
 
 from qatexp.records import Record, load_record
 
+ROOT = Path(__file__).parents[2]
 SHORT = ("schedule.fp32.epochs=3", "schedule.qat.epochs=1", "measure.rounds=5")
 """Enough training for accuracies that mean something, in seconds."""
 
@@ -54,13 +55,25 @@ class Outcome:
         return load_record(self.folder)
 
 
+def _coverage() -> dict[str, str]:
+    """Have coverage, where it is measured, count the command and keep its files together."""
+    if "COVERAGE_PROCESS_CONFIG" not in os.environ:
+        return {}
+    settings, data = str(ROOT / "pyproject.toml"), str(ROOT / ".coverage")
+    return {
+        "COVERAGE_PROCESS_CONFIG": "",
+        "COVERAGE_PROCESS_START": settings,
+        "COVERAGE_FILE": os.environ.get("COVERAGE_FILE", data),
+    }
+
+
 def qatexp(home: Path, *arguments: str, timeout: float = 300, **environment: str) -> Outcome:
     """Run the installed command in a folder, as a user would."""
     command = [str(Path(sys.executable).with_name("qatexp")), *arguments]
     result = subprocess.run(  # noqa: PLW1510 the code is what the tests look at
         command,
         cwd=home,
-        env={**os.environ, **environment},
+        env={**os.environ, **_coverage(), **environment},
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,

@@ -4,9 +4,8 @@ import pytest
 
 from qatexp.errors import ConfigError
 from qatexp.pipeline import write_record
-from qatexp.records import Record
+from qatexp.records import CONFIG_FINGERPRINT, Record
 from qatexp.records.plan import Point, SweepPlan, load_plan
-from qatexp.sweep.identity import CONFIG
 from qatexp.sweep.planning import write_plan
 from qatexp.sweep.resume import earlier_plan, in_folder, is_finished, resumed, united
 
@@ -116,5 +115,7 @@ def test_only_a_finished_record_of_the_same_experiment_counts(
     folder = tmp_path / "0"
     folder.mkdir()
     if status is not None:
-        write_record(Record("x", status, {}, fingerprints={CONFIG: fingerprint}), folder)
+        write_record(
+            Record("x", status, {}, fingerprints={CONFIG_FINGERPRINT: fingerprint}), folder
+        )
     assert is_finished(tmp_path, Point(0, (), "a")) is expected
