@@ -55,16 +55,16 @@ class Outcome:
         return load_record(self.folder)
 
 
-def _coverage() -> dict[str, str]:
-    """Have coverage, where it is measured, count the command and keep its files together."""
-    if "COVERAGE_PROCESS_CONFIG" not in os.environ:
-        return {}
-    settings, data = str(ROOT / "pyproject.toml"), str(ROOT / ".coverage")
-    return {
-        "COVERAGE_PROCESS_CONFIG": "",
-        "COVERAGE_PROCESS_START": settings,
-        "COVERAGE_FILE": os.environ.get("COVERAGE_FILE", data),
-    }
+def _environment() -> dict[str, str]:
+    """This process's own; where coverage is measured, its files stay together.
+
+    The configuration that it hands on by itself leaves those of some processes in their folders.
+    """
+    found = dict(os.environ)
+    if found.pop("COVERAGE_PROCESS_CONFIG", None) is not None:
+        found["COVERAGE_PROCESS_START"] = str(ROOT / "pyproject.toml")
+        found.setdefault("COVERAGE_FILE", str(ROOT / ".coverage"))
+    return found
 
 
 def qatexp(home: Path, *arguments: str, timeout: float = 300, **environment: str) -> Outcome:
@@ -73,7 +73,7 @@ def qatexp(home: Path, *arguments: str, timeout: float = 300, **environment: str
     result = subprocess.run(  # noqa: PLW1510 the code is what the tests look at
         command,
         cwd=home,
-        env={**os.environ, **_coverage(), **environment},
+        env={**_environment(), **environment},
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
