@@ -27,7 +27,7 @@ def test_failed_trials_do_not_stop_the_others(sweep):
 def test_a_failed_trial_says_where_and_why(sweep):
     failed = records(sweep)[1]
     assert failed.error["stage"] == "qat"
-    assert failed.error["kind"] == "training"
+    assert failed.error["kind"] == "non_finite_loss"
     assert "not finite" in failed.error["message"]
     assert "schedule.qat.lr_scale" in failed.error["message"]
 
