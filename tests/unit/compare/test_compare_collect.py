@@ -52,6 +52,8 @@ PLAN = {
     "schema": 1,
     "overrides": [],
     "mlflow_run_id": None,
+    "started_with": [],
+    "has_ended": False,
     "points": [{"number": n, "overrides": [], "fingerprint": str(n)} for n in range(6)],
 }
 
