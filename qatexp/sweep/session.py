@@ -130,7 +130,8 @@ def open_sweep(config: ExperimentConfig, folder: Path, plan: SweepPlan | None) -
         QatexpError: the tracking store cannot be used, or the folder not be written to.
     """
     lock = _locked(folder)
-    is_done = plan is not None and plan.has_ended and not any(_left(plan, folder))
+    left = None if plan is None else _left(plan, folder)
+    is_done = plan is not None and plan.has_ended and not left
     store = None
     if config.tracking.enabled and not is_done:
         store = open_store(config.tracking, home=Path.cwd())
@@ -139,7 +140,6 @@ def open_sweep(config: ExperimentConfig, folder: Path, plan: SweepPlan | None) -
     run_id = None if store is None else _parent_run(store, folder, known)
     if plan is not None and not is_done:
         _save(replace(plan, mlflow_run_id=run_id or known, has_ended=False), folder)
-    left = None if plan is None else frozenset(_left(plan, folder))
     session = SweepSession(folder, store, run_id, left, lock)
     _open.append(session)
     return session
@@ -172,9 +172,10 @@ def _parent_run(store: Store, folder: Path, known: str | None) -> str:
     )
 
 
-def _left(plan: SweepPlan, folder: Path) -> Iterator[str]:
+def _left(plan: SweepPlan, folder: Path) -> frozenset[str]:
     """Names of the trials that are not finished."""
-    return (str(point.number) for point in plan.points if not is_finished(folder, point))
+    left = (point for point in plan.points if not is_finished(folder, point))
+    return frozenset(str(point.number) for point in left)
 
 
 def _save(plan: SweepPlan, folder: Path) -> None:
