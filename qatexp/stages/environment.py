@@ -37,7 +37,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "versions": {name: version_of(name) for name in _PACKAGES},
         "platform": platform.platform(),
         "cpu": _cpu_model(),
-        "cpu_flags": _cpu_flags(),
+        "cpu_flags": cpu_flags(),
         "cpu_count": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": str(device),
@@ -60,7 +60,8 @@ def _cpu_model() -> str:
     return _cpu_info("model name") or platform.processor() or platform.machine()
 
 
-def _cpu_flags() -> list[str]:
+def cpu_flags() -> list[str]:
+    """Those of the processor's features that decide how int8 kernels run."""
     present = (_cpu_info("flags") or _cpu_info("Features")).split()
     return [flag for flag in _FLAGS if flag in present]
 
