@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from qatexp.machine.processor import cpu_description, flags_of
 from qatexp.stages.code import version_of
 
 _PACKAGES = (
@@ -32,12 +32,13 @@ _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "
 def environment(device: torch.device) -> dict[str, Any]:
     """Describe this machine and this code, in JSON types."""
     commit, dirty = _git_state()
+    processor = cpu_description() or {}
     return {
         "python": platform.python_version(),
         "versions": {name: version_of(name) for name in _PACKAGES},
         "platform": platform.platform(),
-        "cpu": _cpu_model(),
-        "cpu_flags": _cpu_flags(),
+        "cpu": _cpu_model(processor),
+        "cpu_flags": _cpu_flags(processor),
         "cpu_count": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": str(device),
@@ -47,21 +48,12 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def _cpu_info(key: str) -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return ""
-    lines = (line.partition(":") for line in text.splitlines())
-    return next((value.strip() for name, _, value in lines if name.strip() == key), "")
+def _cpu_model(description: dict[str, str]) -> str:
+    return description.get("model name") or platform.processor() or platform.machine()
 
 
-def _cpu_model() -> str:
-    return _cpu_info("model name") or platform.processor() or platform.machine()
-
-
-def _cpu_flags() -> list[str]:
-    present = (_cpu_info("flags") or _cpu_info("Features")).split()
+def _cpu_flags(description: dict[str, str]) -> list[str]:
+    present = flags_of(description)
     return [flag for flag in _FLAGS if flag in present]
 
 
