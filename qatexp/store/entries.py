@@ -19,6 +19,9 @@ from qatexp.store.checked import checksum
 
 MANIFEST = "manifest.json"
 """Checksums by file name; written last, so its time is when the entry was made."""
+MAKER = "maker.json"
+"""In a stem: of which training it was, and how long that is."""
+_STEM = "_stem"
 _PARTIAL, _LOCK, _DAMAGED = ".partial", ".lock", ".damaged-"
 
 
@@ -35,6 +38,26 @@ def lock_of(entry: Path) -> Path:
 def hidden_folder(entry: Path) -> Path:
     """Make a folder for an entry on its way in."""
     return Path(tempfile.mkdtemp(dir=entry.parent, prefix=f".{entry.name}."))
+
+
+def stem_stage(training: str) -> str:
+    """The stage of a training's states that do not depend on its length."""
+    return f"{training}{_STEM}"
+
+
+def training_of(stem: Path) -> Path | None:
+    """The entry of the training that left a stem; None where the stem does not tell."""
+    try:
+        maker = json.loads((stem / MAKER).read_text(encoding="utf-8"))
+        stage = stem.parent.name.removesuffix(_STEM)
+        return stem.parent.with_name(stage) / str(maker["training"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def is_stem(entry: Path) -> bool:
+    """Whether an entry is the state of a training between two epochs."""
+    return entry.parent.name.endswith(_STEM)
 
 
 def entry_of(path: Path) -> Path:

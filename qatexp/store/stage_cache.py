@@ -71,10 +71,12 @@ class StageCache:
         try:
             entry.parent.mkdir(parents=True, exist_ok=True)
             with self._lock(entry):
-                cached = self._reuse and self._is_sound(entry)
-                if not cached:
-                    self._make(entry, make)
                 self._take(entry)
+                cached = self._reuse and self._is_sound(entry)
+                if cached:
+                    mark_used(entry)
+                else:
+                    self._make(entry, make)
                 shutil.rmtree(partial_of(entry), ignore_errors=True)
         except OSError as problem:
             raise StoreError(self._reason(stage, problem)) from problem
@@ -94,6 +96,7 @@ class StageCache:
                 if not self._is_sound(entry):
                     return None
                 self._take(entry)
+                mark_used(entry)
                 return entry
         except OSError as problem:
             raise StoreError(self._reason(stage, problem)) from problem
@@ -113,10 +116,9 @@ class StageCache:
         return Lock(lock_of(entry), on_wait=told)
 
     def _take(self, entry: Path) -> None:
-        """Say that an entry is used, before its lock is released: nobody prunes it from then on."""
+        """Say that an entry is used, or being made, while it is locked: nobody prunes it later."""
         if self._uses is not None:
             self._uses.add(entry)
-            mark_used(entry)
 
     def _entry(self, stage: str, fingerprint: str) -> Path:
         return self._root / stage / fingerprint
