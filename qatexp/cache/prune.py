@@ -85,7 +85,8 @@ def prune(items: Sequence[Item], root: Path) -> Pruned:
     Raises:
         StoreError: a file cannot be deleted.
     """
-    deleted, spared = [], []
+    deleted: list[Item] = []
+    spared: list[Item] = []
     for item in items:
         try:
             (deleted if _delete(item, root) else spared).append(item)

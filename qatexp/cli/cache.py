@@ -70,11 +70,11 @@ def list_items(root: Path, runs: tuple[Path, ...], stage: str | None, *, as_json
 def prune(
     root: Path,
     runs: tuple[Path, ...],
+    *,
     stage: str | None,
     older_than: str | None,
     larger_than: str | None,
     keep_bytes: str | None,
-    *,
     unused: bool,
     damaged: bool,
     partial: bool,

@@ -3,7 +3,13 @@
 from qatexp.machine import processor
 from qatexp.machine.processor import cpu_description, flags_of, parsed
 
-X86 = "processor\t: 0\nmodel name\t: Any: 3 GHz\nflags\t\t: fpu avx2\n\nprocessor\t: 1\nflags\t\t: fpu\n"
+X86 = """processor\t: 0
+model name\t: Any: 3 GHz
+flags\t\t: fpu avx2
+
+processor\t: 1
+flags\t\t: fpu
+"""
 ARM = "processor\t: 0\nFeatures\t: fp asimddp i8mm\n"
 
 
