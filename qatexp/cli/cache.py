@@ -144,7 +144,8 @@ def verify(root: Path, stage: str | None, *, set_aside: bool) -> int:
         held = f"; in use by {item.holder}" if set_aside and not where and item.holder else ""
         click.echo(f"damaged: {item.path} ({damage.what}){where}{held}")
     result = f"{damages} damaged" if damages else "all sound"
-    click.echo(f"{count} items, {readable_bytes(size)} read: {result}")
+    noun = "item" if count == 1 else "items"
+    click.echo(f"{count} {noun}, {readable_bytes(size)} read: {result}")
     if damages and not set_aside:
         click.echo("A run sets them aside when it meets them; --set-aside does so now.")
     return 1 if damages else 0

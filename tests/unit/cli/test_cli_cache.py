@@ -61,7 +61,7 @@ def test_nothing_is_deleted_without_yes(said, entry):
 
 
 def test_damage_is_exit_code_1_until_it_is_set_aside(said, entry):
-    assert said("verify") == (0, "1 items, 2.1 kB read: all sound\n", "")
+    assert said("verify") == (0, "1 item, 2.1 kB read: all sound\n", "")
     (entry / "weights.bin").write_bytes(bytes(1999))
     code, out, _ = said("verify")
     assert code == 1
