@@ -1,4 +1,4 @@
-"""The verbs beside the Hydra application: ``qatexp analyze``, ``compare``, ``rerun`` and ``ui``."""
+"""The verbs beside the Hydra application: ``qatexp analyze``, ``cache``, ``compare`` and so on."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ from pathlib import Path
 
 import click
 
+from qatexp.cli.cache import cache
 from qatexp.cli.console import INTERRUPTED, complain
 from qatexp.errors import QatexpError
 
-VERBS = ("analyze", "compare", "rerun", "ui")
+VERBS = ("analyze", "cache", "compare", "rerun", "ui")
 
 
 @click.group()
 def verbs() -> None:
     """Commands beside the experiment itself."""
+
+
+verbs.add_command(cache)
 
 
 @verbs.command()

@@ -9,21 +9,20 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
-from qatexp.data.fingerprint import combined, listing_digest
+from qatexp.data.fingerprint import combined, content_digest
 from qatexp.data.samples import Batch, Key, SampleReader, Samples
 from qatexp.data.source import ImageTensors
 
 _log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 BATCH_BYTES = 4_000_000
 IMAGES_PER_WORKER = 250
 """Starting a process takes as long as decoding about so many small images."""
@@ -39,22 +38,17 @@ def decoded(samples: Samples, *, name: str, folder: Path | None, warn: Warn) -> 
     Args:
         samples: what to decode.
         name: of the data set, the beginning of the file's name.
-        folder: where files are kept; None: nowhere. Only a Dataset that `listing_digest` can
+        folder: where files are kept; None: nowhere. Only a Dataset that `content_digest` can
             identify is kept.
         warn: is told when a file cannot be used or written; the images are right all the same.
 
     Raises:
         DataError: an image cannot be read or has another size than expected.
     """
-    listing = listing_digest(samples.dataset)
-    if folder is None or listing is None:
+    content = None if folder is None else content_digest(samples.dataset, index=folder)
+    if folder is None or content is None:
         return _decode(samples)
-    key = combined(
-        format=FORMAT,
-        listing=listing,
-        root=_resolved_root(samples.dataset),
-        geometry=asdict(samples.geometry),
-    )
+    key = combined(format=FORMAT, content=content, geometry=asdict(samples.geometry))
     path = folder / f"{name}-{samples.split}-{key[:32]}.npz"
     kept = _load(path, samples, warn)
     if kept is not None:
@@ -65,12 +59,6 @@ def decoded(samples: Samples, *, name: str, folder: Path | None, warn: Warn) -> 
     except OSError as problem:
         warn(f"decoded images cannot be kept in {folder}, so the next run decodes anew: {problem}")
     return split
-
-
-def _resolved_root(dataset: Dataset[Any]) -> str | None:
-    """Say where a Dataset's files are: two folders may differ in nothing but their pixels."""
-    root = getattr(dataset, "root", None)
-    return str(Path(root).resolve()) if isinstance(root, str | os.PathLike) else None
 
 
 def read_all(samples: Samples) -> Iterator[Batch]:
@@ -120,7 +108,14 @@ def _load(path: Path, samples: Samples, warn: Warn) -> ImageTensors | None:
         path.replace(aside)
         return None
     assert len(split.images) == len(samples.dataset)  # type: ignore[arg-type]
+    _mark_used(path)
     return split
+
+
+def _mark_used(path: Path) -> None:
+    """Set the time of the last reading, which many file systems do not keep."""
+    with suppress(OSError):  # another user's file; it only looks unused
+        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
 
 
 def _save(path: Path, split: ImageTensors) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
 from torchvision.datasets import DatasetFolder
 
+from qatexp.data.contents import contents_digest
+from qatexp.data.folders import FolderImages
 from qatexp.data.source import ImageTensors
 
 
@@ -22,23 +24,27 @@ def tensors_digest(split: ImageTensors) -> str:
     return digest.hexdigest()
 
 
-def listing_digest(dataset: Dataset[Any]) -> str | None:
-    """Identify a Dataset without reading its images; None: it offers nothing to do so.
+def content_digest(dataset: Dataset[Any], *, index: Path | None) -> str | None:
+    """Identify what a Dataset gives without decoding its images; None: it offers nothing to do so.
 
-    That is its own `fingerprint`, or path, size and modification time of the files of a
-    torchvision `DatasetFolder`.
+    That is its own `fingerprint`, or the content of the files of an image folder.
+
+    Args:
+        dataset: a user's, torchvision's or our own.
+        index: where it is kept which files have been read; None reads all of them.
+
+    Raises:
+        DataError: a file cannot be read.
     """
     own = getattr(dataset, "fingerprint", None)
     if isinstance(own, str):
         return own
-    if not isinstance(dataset, DatasetFolder):
-        return None
-    digest = hashlib.sha256()
-    for path, label in dataset.samples:
-        state = os.stat(path)  # noqa: PTH116 - Path objects double the time of long lists
-        relative = os.path.relpath(path, dataset.root)
-        digest.update(f"{relative}\0{label}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
+    if isinstance(dataset, FolderImages):
+        files = zip(dataset.paths, dataset.targets, strict=True)
+        return contents_digest(files, root=str(dataset.root), index=index)
+    if isinstance(dataset, DatasetFolder):
+        return contents_digest(dataset.samples, root=str(dataset.root), index=index)
+    return None
 
 
 def combined(**parts: Any) -> str:

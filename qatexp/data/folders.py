@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +22,6 @@ class FolderImages(LabelledImages):
         classes: names of the class folders, sorted.
         paths: files in the order of the indices.
         targets: the label of each file.
-        fingerprint: hash of relative path, size and modification time of every file.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -31,7 +29,6 @@ class FolderImages(LabelledImages):
         self.classes = class_names(folder)
         self.paths: list[str] = []
         self.targets: list[int] = []
-        digest = hashlib.sha256()
         for label, name in enumerate(self.classes):
             found = sorted(_image_files(folder / name))
             if not found:
@@ -39,11 +36,8 @@ class FolderImages(LabelledImages):
                     f"the class folder {folder / name} holds no images; remove it or fill it "
                     f"(read are {', '.join(IMG_EXTENSIONS)})."
                 )
-            for path in found:
-                digest.update(_file_state(path, relative=path[len(str(folder)) + 1 :]))
             self.paths += found
             self.targets += [label] * len(found)
-        self.fingerprint = digest.hexdigest()
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         """Read one image.
@@ -84,15 +78,4 @@ def _image_files(folder: Path) -> Iterator[str]:
     for parent, _, names in os.walk(folder, followlinks=True):
         for name in names:
             if name.lower().endswith(IMG_EXTENSIONS) and not name.startswith("."):
-                yield os.path.join(parent, name)  # noqa: PTH118 - see above
-
-
-def _file_state(path: str, *, relative: str) -> bytes:
-    try:
-        state = os.stat(path)  # noqa: PTH116 - Path objects double the time of 60,000 files
-    except OSError as problem:
-        raise DataError(
-            f"{path} cannot be read: {problem.strerror}; replace or remove it."
-        ) from problem
-    portable = relative.replace(os.sep, "/")
-    return f"{portable}\0{state.st_size}\0{state.st_mtime_ns}\n".encode()
+                yield os.path.join(parent, name)  # noqa: PTH118 - Path objects double the time of 60,000 files

@@ -51,7 +51,8 @@ def load_data(
         seed: of the generators in the workers of streams; neither of the split, which has
             ``dataset.split_seed``, nor of batches, which are told theirs.
         device: where batches go, and images in memory live if they fit.
-        decoded_dir: where decoded folders are kept for the next run; None: nowhere.
+        decoded_dir: where decoded folders are kept for the next run, and which files it need not
+            read to know their content; None: nowhere.
         trusted: packages that the user trusts beside the built-in ones.
 
     Raises:

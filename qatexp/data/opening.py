@@ -72,6 +72,7 @@ class Opener:
             workers=self.config.workers,
             seed=self.seed,
             device=self.device,
+            index=self.decoded_dir,
         )
 
     def warn(self, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.utils.data import Dataset
 from qatexp.config.schema import AugmentConfig
 from qatexp.data.augment import SampleAugmentation
 from qatexp.data.decoding import read_all
-from qatexp.data.fingerprint import combined, listing_digest, tensors_digest
+from qatexp.data.fingerprint import combined, content_digest, tensors_digest
 from qatexp.data.geometry import Geometry
 from qatexp.data.images import Draw
 from qatexp.data.samples import Batch, Key, SampleReader, Samples
@@ -34,6 +35,7 @@ class StreamImages:
         workers: number of worker processes; 0 reads in this one. It changes no image.
         seed: of the workers' own generators, which only users' Datasets can draw from.
         device: where batches go.
+        index: folder that tells which files have been read to know their content; None: all are.
     """
 
     def __init__(
@@ -46,13 +48,14 @@ class StreamImages:
         workers: int,
         seed: int,
         device: torch.device,
+        index: Path | None,
     ) -> None:
         self._samples = Samples(
             dataset, split=split, geometry=geometry, augment=SampleAugmentation(augment, geometry)
         )
         self._workers, self._seed, self._device = workers, seed, device
         self._training: SampleReader | None = None
-        self.labels, self.content = _labels_and_content(self._samples)
+        self.labels, self.content = _labels_and_content(self._samples, index)
 
     def read(self, batches: Sequence[Tensor], *, draw: Draw | None) -> Iterator[Batch]:
         """See `Images.read`; an image's augmentation depends on seed, epoch and index alone."""
@@ -83,13 +86,13 @@ def _key(index: int, draw: Draw | None) -> Key:
     return index, None if draw is None else derived_seed(draw.seed, draw.epoch, index)
 
 
-def _labels_and_content(samples: Samples) -> tuple[Tensor, str]:
+def _labels_and_content(samples: Samples, index: Path | None) -> tuple[Tensor, str]:
     """Take what the Dataset offers; otherwise read it once in full."""
     targets = getattr(samples.dataset, "targets", None)
-    listing = listing_digest(samples.dataset)
-    if targets is not None and listing is not None:
+    content = content_digest(samples.dataset, index=index)
+    if targets is not None and content is not None:
         labels = torch.as_tensor(targets, dtype=torch.int64)
-        return labels, combined(listing=listing, labels=labels.tolist())
+        return labels, combined(content=content, labels=labels.tolist())
     _log.info(
         "reading the %s split once in full: its Dataset has no `targets` and `fingerprint`",
         samples.split,

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import platform
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
+
+from qatexp.machine.processor import cpu_description, flags_of
 
 PRECISE_OPTION = ("session.x64quantprecision", "1")
 """Session configuration entry, and its value, with which sums are exact on all processors."""
@@ -29,17 +30,13 @@ def processor_saturates() -> bool:
     """Whether this is an x86 processor without VNNI, as far as the system tells."""
     if platform.machine().lower() not in ("x86_64", "amd64", "i686"):
         return False
-    try:
-        return lacks_vnni(Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-    except OSError:
-        return True
+    description = cpu_description()
+    return description is None or lacks_vnni(description)
 
 
-def lacks_vnni(cpuinfo: str) -> bool:
+def lacks_vnni(description: dict[str, str]) -> bool:
     """Whether the processor of this description, as Linux gives it, multiplies in int16."""
-    lines = (line.partition(":") for line in cpuinfo.splitlines())
-    flags = next((value.split() for key, _, value in lines if key.strip() == "flags"), [])
-    return not _VNNI & set(flags)
+    return not _VNNI & flags_of(description)
 
 
 def can_saturate(model: onnx.ModelProto) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from qatexp.config.fingerprint import fingerprint
 from qatexp.config.targets import TRUSTED, resolve
+from qatexp.store.checked import checksum
 
 LIBRARIES = ("torch", "torchao")
 ROOT = Path(__file__).parents[1]
@@ -33,7 +33,7 @@ def code_of(*parts: str, libraries: Sequence[str] = LIBRARIES) -> str:
     for part in parts:
         path = ROOT.joinpath(*part.split("."))
         found = path.rglob("*.py") if path.is_dir() else [path.with_suffix(".py")]
-        files |= {file.relative_to(ROOT).as_posix(): content_of(file) for file in found}
+        files |= {file.relative_to(ROOT).as_posix(): checksum(file) for file in found}
     return fingerprint(files, {name: version_of(name) for name in libraries})
 
 
@@ -65,14 +65,12 @@ def _package_code(package: str) -> str:
 
 def _modules_code(names: Iterable[str]) -> str:
     files = {name: getattr(sys.modules[name], "__file__", None) for name in sorted(names)}
-    sources = {name: Path(file) for name, file in files.items() if file and file.endswith(".py")}
-    return fingerprint({name: content_of(path) for name, path in sources.items()})
+    return files_code({n: Path(file) for n, file in files.items() if file and file.endswith(".py")})
 
 
-def content_of(path: Path) -> str:
-    """Hash the bytes of a file (SHA-256)."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def files_code(files: Mapping[str, Path]) -> str:
+    """Hash source files under their names."""
+    return fingerprint({name: checksum(path) for name, path in files.items()})
 
 
 def version_of(distribution: str) -> str | None:

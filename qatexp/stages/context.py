@@ -124,7 +124,8 @@ def open_context(config: ExperimentConfig, folder: Path, tracker: RunLog | None)
         if tracker is not None:
             tracker.log_epoch(stage, epoch.epoch, epoch.metrics())
 
-    cache = StageCache(Path(config.cache.dir) if config.cache.enabled else None)
+    root = Path(config.cache.dir) if config.cache.enabled else None
+    cache = StageCache(root, run=folder)
     return Context(config, folder, cache, on_epoch)
 
 

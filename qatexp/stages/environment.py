@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from qatexp.machine.processor import cpu_description, flags_of
 from qatexp.stages.code import version_of
 
 _PACKAGES = (
@@ -47,22 +47,13 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def _cpu_info(key: str) -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return ""
-    lines = (line.partition(":") for line in text.splitlines())
-    return next((value.strip() for name, _, value in lines if name.strip() == key), "")
-
-
 def _cpu_model() -> str:
-    return _cpu_info("model name") or platform.processor() or platform.machine()
+    return (cpu_description() or {}).get("model name") or platform.processor() or platform.machine()
 
 
 def cpu_flags() -> list[str]:
     """Those of the processor's features that decide how int8 kernels run."""
-    present = (_cpu_info("flags") or _cpu_info("Features")).split()
+    present = flags_of(cpu_description() or {})
     return [flag for flag in _FLAGS if flag in present]
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from qatexp.config.schema import ModelConfig
 from qatexp.quantization.prepare import check_quantizable
-from qatexp.stages.code import content_of, target_code
+from qatexp.stages.code import target_code
 from qatexp.stages.context import Context, load_history
 from qatexp.stages.train import (
     build_network,
@@ -18,6 +18,7 @@ from qatexp.stages.train import (
     train_stage,
     training_parts,
 )
+from qatexp.store.checked import checksum
 
 
 def fp32(context: Context) -> nn.Module:
@@ -79,6 +80,6 @@ def _model_parts(config: ModelConfig, trusted: Sequence[str]) -> dict[str, Any]:
         "target": config.target,
         "options": config.options,
         "pretrained": config.pretrained,
-        "checkpoint": None if checkpoint is None else content_of(checkpoint),
+        "checkpoint": None if checkpoint is None else checksum(checkpoint),
         "code": target_code(config.target, key="model._target_", trusted=trusted),
     }

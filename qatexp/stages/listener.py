@@ -37,4 +37,5 @@ def keeper_of(
     checkpoints = context.checkpoints(name)
     if checkpoints is None or plan.stem_epochs == 0:
         return checkpoints
-    return Stems(context.cache, name, parts, plan=plan, checkpoints=checkpoints)
+    training = context.fingerprints[name]
+    return Stems(context.cache, name, parts, training=training, plan=plan, checkpoints=checkpoints)

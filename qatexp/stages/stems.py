@@ -14,6 +14,7 @@ from typing import Any
 
 from qatexp.config.fingerprint import fingerprint
 from qatexp.errors import StoreError
+from qatexp.store.entries import MAKER, stem_stage
 from qatexp.store.stage_cache import StageCache
 from qatexp.training import Checkpoints, TrainPlan
 from qatexp.training.checkpoint import restore_state_, write_state
@@ -21,7 +22,7 @@ from qatexp.training.snapshot import TrainingState
 
 log = logging.getLogger(__name__)
 
-STATE, MAKER = "state", "maker.json"
+STATE = "state"
 
 
 class Stems:
@@ -31,6 +32,7 @@ class Stems:
         cache: where they lie.
         name: of the training.
         parts: all that its result depends on, as `qatexp.stages.train.training_parts` has it.
+        training: the fingerprint of its entry.
         plan: of the training.
         checkpoints: of the epochs behind the stem.
     """
@@ -41,11 +43,12 @@ class Stems:
         name: str,
         parts: Mapping[str, Any],
         *,
+        training: str,
         plan: TrainPlan,
         checkpoints: Checkpoints,
     ) -> None:
         self._cache, self._plan, self._checkpoints = cache, plan, checkpoints
-        self._name, self._stage = name, f"{name}_stem"
+        self._name, self._stage, self._training = name, stem_stage(name), training
         self._parts = {key: value for key, value in parts.items() if key != "length"}
         if "recipe" in parts:
             others = parts["recipe"].items()
@@ -66,7 +69,7 @@ class Stems:
 
         def make(folder: Path) -> None:
             write_state(training, folder / STATE)
-            maker = {"epochs": self._plan.epochs}
+            maker = {"epochs": self._plan.epochs, "training": self._training}
             (folder / MAKER).write_text(json.dumps(maker), encoding="utf-8")
 
         self._cache.get(self._stage, self._fingerprint(done), make)

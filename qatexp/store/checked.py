@@ -1,4 +1,4 @@
-"""Single files that carry their checksum: what is damaged is noticed, not read."""
+"""Checksums of files: what is damaged is noticed, not read."""
 
 from __future__ import annotations
 
@@ -36,3 +36,9 @@ def read_checked(path: Path) -> bytes:
     if hashlib.sha256(content).digest() != digest:
         raise StoreError(f"{path} does not have the content that its checksum says")
     return content
+
+
+def checksum(path: Path) -> str:
+    """Hash the bytes of a file (SHA-256, hexadecimal)."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,7 +10,7 @@ from qatexp.config.fingerprint import fingerprint
 from qatexp.config.parse import plain_config
 from qatexp.config.schema import ExperimentConfig
 from qatexp.config.targets import TRUSTED
-from qatexp.stages.code import code_of, content_of
+from qatexp.stages.code import code_of, files_code
 
 _AROUND = ("tracking", "cache", "sweep")
 """Branches that say where results go, or show of them, and change none."""
@@ -42,16 +42,20 @@ def trial_fingerprint(config: ExperimentConfig) -> str:
     return fingerprint(plain, files, code, code_of("", libraries=_LIBRARIES))
 
 
-def _package_code(package: str) -> dict[str, str]:
-    """Hash the modules of a user's package without importing it."""
+def _package_code(package: str) -> str:
+    """Hash all modules of a user's package without importing it.
+
+    The stages, which have imported it, count those alone that are loaded.
+    """
     spec = importlib.util.find_spec(package)
     if spec is None:
-        return {}
+        return files_code({})
     folders = [Path(path) for path in spec.submodule_search_locations or ()]
-    files = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
-    if not folders and spec.origin is not None and spec.origin.endswith(".py"):
-        files = [Path(spec.origin)]
-    return {str(path): content_of(path) for path in files}
+    if not folders:
+        is_source = spec.origin is not None and spec.origin.endswith(".py")
+        return files_code({package: Path(str(spec.origin))} if is_source else {})
+    found = ((folder, path) for folder in folders for path in sorted(folder.rglob("*.py")))
+    return files_code({path.relative_to(folder).as_posix(): path for folder, path in found})
 
 
 def _state(path: str | None) -> list[int] | None:

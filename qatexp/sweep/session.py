@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import BaseFileLock, FileLock, Timeout
-
 from qatexp.compare import Sweep, collect, print_comparison, write_comparison
 from qatexp.compare.write import MARKDOWN_FILE
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import QatexpError, StoreError
 from qatexp.figures.trials import deployable
 from qatexp.records.plan import SweepPlan, load_plan
+from qatexp.store.heartbeat import EXPIRY_SECONDS
+from qatexp.store.lock import Lock
 from qatexp.sweep.effort import effort
 from qatexp.sweep.planning import write_plan
 from qatexp.sweep.resume import is_finished, united
@@ -43,7 +43,7 @@ class SweepSession:
     run_id: str | None
     left: frozenset[str] | None = None
     """Names of the trials to run; None where they are not known beforehand."""
-    lock: BaseFileLock | None = None
+    lock: Lock | None = None
     """Held while this process works on the folder."""
     started: float = field(default_factory=time.monotonic)
 
@@ -145,20 +145,23 @@ def open_sweep(config: ExperimentConfig, folder: Path, plan: SweepPlan | None) -
     return session
 
 
-def _locked(folder: Path) -> BaseFileLock:
-    """Take the folder for this process; the system frees it when the process ends.
+def _locked(folder: Path) -> Lock:
+    """Take the folder for this process; it is free again when the process has ended.
 
     Raises:
-        StoreError: another process works on it.
+        StoreError: another process works on it, or it cannot be written to.
     """
-    lock = FileLock(folder / LOCK_FILE)
+    lock = Lock(folder / LOCK_FILE)
     try:
-        lock.acquire(timeout=0)
-    except Timeout as problem:
+        holder = lock.try_acquire()
+    except OSError as problem:
+        raise StoreError(f"cannot write to {folder}: {problem.strerror or problem}") from problem
+    if holder is not None:
         raise StoreError(
-            f"another process is running the sweep in {folder}; wait for it, or start one of your "
-            "own with sweep.resume=never"
-        ) from problem
+            f"another process is running the sweep in {folder} ({holder}); wait for it, or start "
+            "one of your own with sweep.resume=never. If that host has crashed, its lock expires "
+            f"{EXPIRY_SECONDS:.0f} s after it was last renewed"
+        )
     return lock
 
 

@@ -17,7 +17,9 @@ def ensure_database(path: Path) -> None:
 
     MLflow's migrations fail, and leave a broken file, when two processes run them on one database.
     So they run under a file lock and on a file of their own, which then takes the name `path`: a
-    process that is killed halfway leaves nothing behind that a later one would trust.
+    process that is killed halfway leaves nothing behind that a later one would trust. The system
+    frees the lock with its process; other hosts, which it may not stop, must not share a sqlite
+    file anyway.
 
     Raises:
         TrackingError: the database cannot be created.

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from qatexp.config.schema import TrackingConfig
 from qatexp.errors import TrackingError
+from qatexp.machine.processes import this_process
 from qatexp.tracking.client import connect, translated
 from qatexp.tracking.database import ensure_database
 from qatexp.tracking.experiment import ensure_experiment
 from qatexp.tracking.names import tag_text
-from qatexp.tracking.processes import PROCESS_TAG, close_dead_runs, this_process
+from qatexp.tracking.processes import PROCESS_TAG, close_dead_runs
 from qatexp.tracking.run import RunLog, Status
 from qatexp.tracking.uri import is_server, resolve_uri, sqlite_path
 from qatexp.tracking.view import KIND_TAG, SWEEP_KIND, page_path
@@ -129,7 +130,7 @@ class Store:
         with translated(f"run {run_id} cannot be opened again"):
             try:
                 self._client.update_run(run_id, status="RUNNING")
-                self._client.set_tag(run_id, PROCESS_TAG, this_process())
+                self._client.set_tag(run_id, PROCESS_TAG, this_process().to_json())
             except MlflowException as problem:
                 if problem.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
@@ -197,7 +198,7 @@ def _origin() -> dict[str, str]:
     tags = {
         "mlflow.source.name": "qatexp",
         "mlflow.source.type": "LOCAL",
-        PROCESS_TAG: this_process(),
+        PROCESS_TAG: this_process().to_json(),
     }
     try:
         return {**tags, "mlflow.user": getpass.getuser()}

@@ -170,7 +170,8 @@ def test_folders_are_decoded_once(
 ):
     root, kept = make_folders(), tmp_path / "kept"
     first = folders(load, root, kept)
-    assert sorted(path.suffix for path in kept.iterdir()) == [".npz", ".npz"]
+    found = sorted(path.suffix for path in kept.iterdir())
+    assert found == [".index", ".index", ".npz", ".npz"]
     monkeypatch.setattr(decoding, "_decode", lambda _: pytest.fail("decoded again"))
     again = folders(load, root, kept)
     assert again.fingerprint == first.fingerprint
@@ -189,6 +190,32 @@ def test_kept_images_are_not_used_for_changed_files_or_sizes(
     assert changed.fingerprint != first.fingerprint
     assert int(changed.example(1).count_nonzero()) == 0
     assert folders(load, root, kept, image_size=4).image_size == (4, 4)
+
+
+@BOTH
+def test_the_same_images_somewhere_else_are_the_same_data_set(
+    load: Any, make_folders: Any, tmp_path: Path, placement: Placement
+):
+    root, kept = make_folders(), tmp_path / "kept"
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy, copy_function=shutil.copyfile)  # with times of their own
+    first, second = (folders(load, place, kept, placement=placement) for place in (root, copy))
+    assert first.fingerprint == second.fingerprint
+
+
+def test_folders_that_differ_in_nothing_but_pixels_are_other_data_sets(
+    load: Any, make_folders: Any, tmp_path: Path
+):
+    """Also when they are streamed, and sizes and times are the same: a tool may have set them."""
+    root, kept = make_folders(suffix="bmp"), tmp_path / "kept"
+    prints = []
+    for index in (None, kept, kept):
+        Image.new("RGB", (8, 8), (len(prints), 0, 0)).save(root / "train" / "cat" / "000.bmp")
+        for path in root.rglob("*.bmp"):
+            os.utime(path, ns=(1, 1))
+        data = folders(load, root, index, placement=Placement.stream)
+        prints.append(data.fingerprint)
+    assert len(set(prints)) == 3
 
 
 def test_kept_images_are_not_used_for_another_folder_with_the_same_listing(
@@ -279,11 +306,13 @@ def test_torchvisions_own_folders_are_identified_by_their_files(
     assert torch.equal(data.example(12), folders(load, root, **UNIT).example(12))
 
 
-def test_a_broken_link_is_named(load: Any, make_folders: Any):
+def test_a_broken_link_is_named(load: Any, make_folders: Any, tmp_path: Path):
     root = make_folders()
     link = root / "train" / "cat" / "link.png"
     link.symlink_to(root / "gone.png")
     with pytest.raises(
         DataError, match=rf"^{link} cannot be read: No such file or directory; repl"
     ):
+        folders(load, root, tmp_path / "kept")
+    with pytest.raises(DataError, match=rf"^{link} cannot be read as an image: .*Replace or rem"):
         folders(load, root)

@@ -4,12 +4,17 @@ import json
 import logging
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from qatexp.errors import StoreError
-from qatexp.store.stage_cache import MANIFEST, StageCache
+from qatexp.store.entries import MANIFEST
+from qatexp.store.lock import Lock
+from qatexp.store.stage_cache import StageCache
+from qatexp.store.uses import read_uses
 
 
 class Maker:
@@ -26,7 +31,7 @@ class Maker:
 
 
 def visible(folder):
-    return sorted(p.name for p in folder.iterdir() if not p.name.endswith(".lock"))
+    return sorted(p.name for p in folder.iterdir() if p.is_dir())
 
 
 def test_a_stage_is_made_once_and_then_reused(tmp_path):
@@ -219,9 +224,7 @@ def test_the_manifest_holds_a_checksum_of_every_file(tmp_path):
     assert json.loads((entry / MANIFEST).read_text()) == {"weights.bin": empty}
 
 
-def test_two_processes_make_an_entry_once(tmp_path):
-    """The one that comes second waits, and takes the first one's result."""
-    code = """
+ONE_OF_MANY = """
 import sys, time
 from pathlib import Path
 from qatexp.store.stage_cache import StageCache
@@ -231,23 +234,108 @@ root = Path(sys.argv[1])
 def make(folder):
     with (root / "calls").open("a") as calls:
         calls.write("x")
-    (root / "started").touch()
     time.sleep(0.5)
     (folder / "weights.bin").write_text("weights")
 
-if sys.argv[2] == "second":
-    while not (root / "started").exists():
-        time.sleep(0.01)
+(root / sys.argv[2]).touch()
+while not (root / "go").exists():
+    time.sleep(0.02)
 entry = StageCache(root / "stages").get("fp32", "f00d", make)
 print(entry.cached, (entry.folder / "weights.bin").read_text())
 """
+
+
+def test_eight_processes_make_an_entry_once(tmp_path):
+    """Those that come later wait, and take the first one's result."""
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path), order], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", ONE_OF_MANY, str(tmp_path), f"ready{number}"],
+            stdout=subprocess.PIPE,
+            text=True,
         )
-        for order in ("first", "second")
+        for number in range(8)
     ]
+    while len(list(tmp_path.glob("ready*"))) < 8:
+        time.sleep(0.05)
+    (tmp_path / "go").touch()
     said = [process.communicate(timeout=60)[0].split() for process in running]
-    assert [process.returncode for process in running] == [0, 0]
+    assert [process.returncode for process in running] == [0] * 8
     assert (tmp_path / "calls").read_text() == "x"
-    assert said == [["False", "weights"], ["True", "weights"]]
+    assert sorted(said) == [["False", "weights"], *[["True", "weights"]] * 7]
+    assert list((tmp_path / "stages" / ".uses").iterdir()) == []
+
+
+CUT = """
+import os, signal, sys
+from pathlib import Path
+from qatexp.store.stage_cache import StageCache
+
+def make(folder):
+    (folder / "weights.bin").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+StageCache(Path(sys.argv[1])).get("fp32", "f00d", make)
+"""
+
+
+def test_a_process_that_is_killed_while_it_writes_leaves_no_entry_and_no_lock(tmp_path):
+    subprocess.run([sys.executable, "-c", CUT, str(tmp_path)], check=False, timeout=60)
+    left = tmp_path / "fp32" / "f00d.lock"
+    assert left.exists()
+    make = Maker()
+    assert not StageCache(tmp_path).get("fp32", "f00d", make).cached
+    assert make.calls == 1
+    assert not left.exists()
+
+
+def test_who_waits_says_for_whom(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("qatexp.store.lock.TELL_SECONDS", 0.0)
+    (tmp_path / "fp32").mkdir()
+    held = Lock(tmp_path / "fp32" / "f00d.lock")
+    held.try_acquire()
+    threading.Timer(0.3, held.release).start()
+    with caplog.at_level(logging.INFO):
+        StageCache(tmp_path).get("fp32", "f00d", Maker())
+    assert "fp32: waiting for the same stage, computed by process " in caplog.text
+
+
+def test_the_first_result_counts_where_a_lock_was_lost(tmp_path, caplog):
+    """A process that stands still for minutes finds the entry there at its end."""
+    cache = StageCache(tmp_path)
+
+    def overtaken(folder):
+        (folder / "weights.bin").write_text("late")
+        (tmp_path / "fp32" / "f00d.lock").unlink()
+        StageCache(tmp_path).get("fp32", "f00d", Maker())
+
+    entry = cache.get("fp32", "f00d", overtaken)
+    assert (entry.folder / "weights.bin").read_text() == "weights"
+    assert "was finished by another process in the meantime" in caplog.text
+    assert visible(tmp_path / "fp32") == ["f00d"]
+
+
+def test_a_run_says_what_it_uses_as_long_as_its_cache_is_there(tmp_path):
+    cache = StageCache(tmp_path, run=tmp_path / "run")
+    cache.get("fp32", "f00d", Maker())
+    cache.get("ptq", "beef", Maker())
+    cache.find("ptq", "beef")
+    (use,) = read_uses(tmp_path)
+    assert (use.run, use.is_over) == (tmp_path / "run", False)
+    assert use.entries == {"fp32/f00d", "ptq/beef"}
+    del cache
+    gc.collect()
+    assert read_uses(tmp_path) == []
+
+
+def test_what_a_killed_run_used_stays_known(tmp_path):
+    code = """
+import os, signal, sys
+from pathlib import Path
+from qatexp.store.stage_cache import StageCache
+cache = StageCache(Path(sys.argv[1]), run=Path("run"))
+cache.get("fp32", "f00d", lambda folder: None)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, timeout=60)
+    (use,) = read_uses(tmp_path)
+    assert (use.is_over, use.entries) == (True, {"fp32/f00d"})

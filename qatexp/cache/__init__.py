@@ -1,0 +1,1 @@
+"""Upkeep of the stage cache: what is in it, what can go, and whether it is sound."""

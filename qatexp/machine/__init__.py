@@ -1,0 +1,1 @@
+"""What the machine says of itself: its processor, and which of its processes are alive."""
