@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -33,7 +33,7 @@ def check_launcher(chosen: DictConfig, points: Sequence[ExperimentConfig]) -> bo
         ConfigError: a package is missing, or its keys do not fit the trials.
     """
     target = str(chosen._target_)
-    if target.startswith(_JOBLIB) and importlib.util.find_spec(_JOBLIB) is None:
+    if target.startswith(_JOBLIB) and find_spec(_JOBLIB) is None:
         raise ConfigError(
             "hydra/launcher=joblib needs the package hydra-joblib-launcher, which is not "
             "installed; hydra/launcher=local runs several trials at a time without it "

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 OBJECT_STORE_BYTES = 80_000_000
 """Of a cluster of our own: near the least that Ray takes, as trials hand nothing over."""
+STARTS = 3
+_TOO_SLOW = "timed out during startup"
 HANDED_ON = ("MLFLOW_", "PYTHONPATH")
 """Variables of this machine that workers of a cluster do not have by themselves."""
 
@@ -110,8 +112,6 @@ class RayLauncher(TrialLauncher):
             ray.shutdown()
 
     def _connect(self) -> None:
-        import ray
-
         own: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
         if self.address is None:
             own |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
@@ -122,8 +122,8 @@ class RayLauncher(TrialLauncher):
         # Ray takes SIGTERM for itself, by which a sweep learns that it has to end.
         handler = signal.getsignal(signal.SIGTERM)
         try:
-            ray.init(address=self.address or "local", **own)
-        except (ConnectionError, ValueError, TypeError, RuntimeError) as problem:
+            _init(address=self.address or "local", **own)
+        except Exception as problem:  # Ray's own word for a cluster that does not come up, too
             raise ConfigError(
                 f"hydra.launcher.address={self.address}: Ray cannot be used: {problem}; allowed: "
                 "auto or HOST:PORT of a cluster that runs (ray start --head), or null, which "
@@ -216,6 +216,22 @@ class Cluster:
         )
         task = self._task.options(name=f"qatexp trial {job.folder.name}")
         return RayAttempt(job, task.remote(RemoteTrial(command, gpus=self._gpus)))
+
+
+def _init(**options: Any) -> None:
+    """Start Ray, or connect to it; a busy machine takes longer than Ray's own limit of 30 s."""
+    import ray
+
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(**options)
+        except Exception as problem:
+            if not left or _TOO_SLOW not in str(problem):
+                raise
+            log.warning("Ray did not start in its own limit of 30 s; it is started again")
+            ray.shutdown()
+        else:
+            return
 
 
 def _warn_of_unused_gpus(config: ExperimentConfig) -> None:

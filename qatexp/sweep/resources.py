@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,7 @@ def check_package(package: str, *, extra: str, launcher: str) -> None:
     Raises:
         ConfigError: it is not; the message names the extra.
     """
-    if importlib.util.find_spec(package) is None:
+    if find_spec(package) is None:
         raise ConfigError(
             f"hydra/launcher={launcher} needs the package {package}, which is not installed: "
             f"pip install 'qatexp[{extra}]'; or use hydra/launcher=local on this machine."
