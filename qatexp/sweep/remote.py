@@ -1,4 +1,7 @@
-"""One trial as a cluster carries it: a picklable call that starts its process, and waits for it."""
+"""One trial as a cluster carries it: a picklable call that starts its process, and waits for it.
+
+Hydra imports this module for every command, `--help` too: what only a trial needs is imported there.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from omegaconf import DictConfig
 
 from qatexp.config.variables import PARENT_RUN, SWEEP_STARTED
@@ -22,7 +24,6 @@ from qatexp.sweep.endings import Ending, status_of
 from qatexp.sweep.launcher import PATIENCE_SECONDS
 from qatexp.sweep.processes import PROGRESS_FILE, Command, Job, command_of, start
 from qatexp.sweep.trial import is_done
-from qatexp.tracking import sigterm_raises
 
 LOCK_FILE = ".trial.lock"
 POLL_SECONDS = 0.2
@@ -47,6 +48,10 @@ class RemoteTrial:
 
     def __call__(self) -> Ending:
         """Run the trial to its end; called by the cluster."""
+        from filelock import FileLock
+
+        from qatexp.tracking import sigterm_raises
+
         folder, host = Path(self.command.folder), socket.gethostname()
         for path in (Path(self.command.home), folder):
             if not path.is_dir():

@@ -12,8 +12,6 @@ from omegaconf import OmegaConf
 
 from qatexp.config.schema import ExperimentConfig, TrackingConfig
 from qatexp.errors import ConfigError
-from qatexp.tracking import resolve_uri
-from qatexp.tracking.uri import sqlite_path
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +128,10 @@ def warn_of_threads(config: ExperimentConfig, given: Resources) -> None:
 
 def warn_of_sqlite(config: TrackingConfig, *, home: Path) -> None:
     """Warn where several machines are about to write to one sqlite file."""
+    # Hydra imports this module for every command, and these take a tenth of a second.
+    from qatexp.tracking import resolve_uri
+    from qatexp.tracking.uri import sqlite_path
+
     if not config.enabled or (path := sqlite_path(resolve_uri(config, home=home))) is None:
         return
     log.warning(
