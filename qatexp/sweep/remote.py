@@ -1,6 +1,6 @@
 """One trial as a cluster carries it: a picklable call that starts its process, and waits for it.
 
-Hydra imports this module for every command, `--help` too: what only a trial needs is imported there.
+Hydra imports this module for every command, `--help` too: what a trial needs is imported there.
 """
 
 from __future__ import annotations
