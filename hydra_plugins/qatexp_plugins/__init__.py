@@ -1,11 +1,19 @@
 """What Hydra finds of qatexp: it takes plugins from modules below `hydra_plugins` alone."""
 
-from qatexp.sweep import grid, launcher
+from qatexp.sweep import grid, local, ray_cluster, submitit_jobs
 
 
 class GridSweeper(grid.GridSweeper):
     """See `qatexp.sweep.grid`; chosen by ``hydra/sweeper=qatexp_grid``, the default."""
 
 
-class LocalLauncher(launcher.LocalLauncher):
-    """See `qatexp.sweep.launcher`; chosen by ``hydra/launcher=local``."""
+class LocalLauncher(local.LocalLauncher):
+    """See `qatexp.sweep.local`; chosen by ``hydra/launcher=local``."""
+
+
+class RayLauncher(ray_cluster.RayLauncher):
+    """See `qatexp.sweep.ray_cluster`; chosen by ``hydra/launcher=ray``."""
+
+
+class SubmititLauncher(submitit_jobs.SubmititLauncher):
+    """See `qatexp.sweep.submitit_jobs`; chosen by ``hydra/launcher=submitit_slurm``."""

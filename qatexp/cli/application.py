@@ -107,24 +107,34 @@ def check_request(options: Namespace) -> Request:
     from qatexp.cli.compose import checked_request
 
     request = checked_request(options)
-    check_surroundings(request.points, request.folder_key, request.folder)
+    check_surroundings(
+        request.points, request.folder_key, request.folder, elsewhere=request.is_elsewhere
+    )
     return request
 
 
-def check_surroundings(points: Sequence[ExperimentConfig], folder_key: str, folder: Path) -> None:
+def check_surroundings(
+    points: Sequence[ExperimentConfig],
+    folder_key: str,
+    folder: Path,
+    *,
+    elsewhere: bool = False,
+) -> None:
     """Check output folder, tracking and GPUs; nothing is written.
 
     Args:
         points: the experiments to run, tracked as the first of them says.
         folder_key: what names the folder, for the message.
         folder: where the runs write; it need not exist.
+        elsewhere: whether other machines run them, whose GPUs cannot be seen from here.
 
     Raises:
         QatexpError: something cannot be done.
     """
     _check_output(folder_key, folder)
     _check_tracking(points[0])
-    _check_gpus({point.device for point in points})
+    if not elsewhere:
+        _check_gpus({point.device for point in points})
 
 
 def _check_output(key: str, folder: Path) -> None:

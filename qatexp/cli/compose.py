@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from qatexp.config.sources import CONF
 from qatexp.errors import ConfigError
 from qatexp.records.plan import SweepPlan
 from qatexp.sweep.exclude import AskedPoint, without_excluded
+from qatexp.sweep.launchers import check_launcher
 from qatexp.sweep.planning import plan_sweep, replanned, with_points_of
 from qatexp.sweep.resume import AUTO, NEVER, earlier_plan, in_folder, resumed
 
@@ -49,6 +50,8 @@ class Request:
     """Of a sweep whose points are known beforehand."""
     overrides: tuple[str, ...] = ()
     """What the command line lacks: those of the sweep that goes on, and its folder."""
+    is_elsewhere: bool = False
+    """Whether trials may run on other machines, with other devices than this one's."""
 
 
 def checked_request(options: Namespace) -> Request:
@@ -63,23 +66,26 @@ def checked_request(options: Namespace) -> Request:
     name, overrides = _request(options)
     with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
         if options.multirun:
-            return _checked_sweep(name, overrides)
+            launcher, request = _checked_sweep(name, overrides)
+            elsewhere = check_launcher(launcher, request.points)
+            return replace(request, is_elsewhere=elsewhere)
         base = _compose(name, overrides, hydra=True)
         return Request([parse(base)], "hydra.run.dir", Path(base.hydra.run.dir))
 
 
-def _checked_sweep(name: str, overrides: list[str]) -> Request:
+def _checked_sweep(name: str, overrides: list[str]) -> tuple[DictConfig, Request]:
+    """``hydra.launcher`` of a sweep, and what it has to run."""
     earlier = _resumed_alone(overrides)
     restored = [] if earlier is None else list(earlier.overrides)
     overrides = [*restored, *overrides]
     fixed = _fixed(overrides)
     base = _compose(name, fixed, hydra=True)
-    folder = Path(base.hydra.sweep.dir)
+    folder, launcher = Path(base.hydra.sweep.dir), base.hydra.launcher
     composer = PointComposer(partial(_compose, name))
     if not str(base.hydra.sweeper._target_).endswith(GRID_SWEEPER):
         config = composer.config(fixed)
         _refuse_planning(config, str(base.hydra.sweeper._target_))
-        return Request([config], SWEEP_DIR, folder)
+        return launcher, Request([config], SWEEP_DIR, folder)
     if earlier is not None:
         points = [list(point.overrides) for point in earlier.points]
     else:
@@ -90,8 +96,9 @@ def _checked_sweep(name: str, overrides: list[str]) -> Request:
     if earlier is not None:
         numbered = replanned(earlier, configs)
         found = Path(str(base.sweep.resume))
-        return Request(configs, SWEEP_DIR, found, numbered, (*restored, _at(found)))
-    return _placed(overrides, list(zip(points, configs, strict=True)), folder)
+        request = Request(configs, SWEEP_DIR, found, numbered, (*restored, _at(found)))
+        return launcher, request
+    return launcher, _placed(overrides, list(zip(points, configs, strict=True)), folder)
 
 
 def _placed(overrides: list[str], points: list[AskedPoint], folder: Path) -> Request:

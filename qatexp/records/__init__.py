@@ -15,6 +15,8 @@ SCHEMA = 1
 RECORD_FILE = "record.json"
 CONFIG_FINGERPRINT = "config"
 """Name of the whole configuration's fingerprint among those of a record's stages."""
+PROCESS_STAGE = "process"
+"""Stage of the error of a run that could not write its own end: its process was killed, say."""
 CONFIG_FILE = "config.json"
 """The resolved configuration, beside the record."""
 

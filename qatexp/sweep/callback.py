@@ -28,8 +28,10 @@ class SweepCallback(Callback):
         from qatexp.config.parse import parse
         from qatexp.errors import QatexpError
         from qatexp.sweep.grid import announced
+        from qatexp.sweep.launchers import warn_of_joblib
         from qatexp.sweep.session import open_sweep
 
+        warn_of_joblib(config.hydra.launcher)
         folder = Path(config.hydra.sweep.dir)
         try:
             folder.mkdir(parents=True, exist_ok=True)

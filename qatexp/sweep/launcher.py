@@ -1,120 +1,189 @@
-"""The launcher `local`: a fresh process for every trial, several at a time."""
+"""What all launchers share: trials are started, watched, and told of, wherever they run."""
 
 from __future__ import annotations
 
 import logging
-import signal
-import subprocess
 import time
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
-from qatexp.errors import ConfigError, StoreError
-from qatexp.records import RECORD_FILE, Record, load_record
-from qatexp.store.atomic import write_text
+from qatexp.config.parse import flat_params, parse
+from qatexp.config.schema import ExperimentConfig
+from qatexp.errors import QatexpError
+from qatexp.records import Record
 from qatexp.store.progress import read_progress
+from qatexp.sweep.endings import Ending, settled
 from qatexp.sweep.overview import Row, overview
-from qatexp.sweep.processes import OUTPUT_FILE, PROGRESS_FILE, Job, Slot, jobs_of, start
-from qatexp.sweep.slots import slots
+from qatexp.sweep.processes import PROGRESS_FILE, Job, jobs_of
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.1
 PATIENCE_SECONDS = 20.0
 """How long trials may take to write their records after an interrupt."""
 
 
-@dataclass
-class _Running:
-    job: Job
-    slot: Slot
-    process: subprocess.Popen[bytes]
-    started: float
+class Attempt(Protocol):
+    """One trial that was handed over to be run."""
+
+    @property
+    def job(self) -> Job:
+        """The trial."""
+
+    def ended(self) -> Ending | None:
+        """How its process ended; None while it waits or runs."""
+
+    def stop(self) -> None:
+        """Ask it to end as an interrupted run does."""
+
+    def kill(self) -> None:
+        """End it at once."""
 
 
-class LocalLauncher(Launcher):
-    """Runs trials in processes of their own; results are taken from their records.
+class Place(Protocol):
+    """Where trials run."""
 
-    Args:
-        slots: trials at a time; None: one for each GPU, else one for every `trainer.threads` cores.
-    """
+    look_seconds: float
+    """Time between two looks at the attempts."""
 
-    def __init__(self, slots: int | None = None) -> None:
-        self.slots = slots
+    def start(self, waiting: Sequence[Job]) -> Sequence[Attempt]:
+        """Hand over as many trials, from the first on, as there is room for now."""
+
+
+class TrialLauncher(Launcher):
+    """Runs every trial in a fresh process; results are taken from the trials' records alone."""
+
+    queues = False
+    """Whether trials that were handed over may have to wait elsewhere."""
+
+    def __init__(self) -> None:
         self.config: Any = None
+        self._context: Any = None
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
         """Take the sweep's configuration; called by Hydra."""
-        del hydra_context, task_function  # a trial's process composes and runs by itself
-        self.config = config
+        del task_function  # a trial's process composes and runs by itself
+        self.config, self._context = config, hydra_context
+
+    def check(self, config: ExperimentConfig) -> None:
+        """Check, before anything is started, that it can run such trials.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+
+    @abstractmethod
+    def place(self, jobs: Sequence[Job]) -> AbstractContextManager[Place]:
+        """Open the place where trials run.
+
+        Raises:
+            QatexpError: it cannot be used.
+        """
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Run all trials, each as soon as a slot is free."""
+        """Run all trials, each as soon as there is room for it."""
         jobs = jobs_of(self.config, job_overrides, initial_job_idx)
-        threads = self.config.trainer.threads
         try:
-            free = slots(self.slots, device=str(self.config.device), threads=threads)
-        except ConfigError as problem:
+            with self.place(jobs) as place:
+                self._run(place, jobs)
+        except QatexpError as problem:
             raise SystemExit(f"qatexp: {problem}") from problem
-        if len(free) > 1 and threads is None and free[0].gpu is None:
-            log.warning(
-                "trainer.threads=null: %d trials at a time share all cores and slow each other "
-                "down; set trainer.threads",
-                len(free),
-            )
-        pool = _Pool(self.config, jobs, free)
-        log.info("%d trials, %d at a time", len(jobs), pool.neighbours + 1)
-        with overview() as show:
-            try:
-                while pool.waiting or pool.running:
-                    pool.start_waiting_()
-                    pool.collect_ended_()
-                    show(pool.rows(), len(pool.waiting))
-                    time.sleep(POLL_SECONDS)
-            finally:
-                _stop(pool.running)
         return [JobReturn(status=JobStatus.COMPLETED, _return_value=None) for _ in jobs]
 
+    def _run(self, place: Place, jobs: Sequence[Job]) -> None:
+        watch = _Watch(jobs, new_record=self._new_record, queues=self.queues)
+        with overview() as show:
+            try:
+                while watch.waiting or watch.running:
+                    watch.add(place.start(watch.waiting))
+                    watch.collect()
+                    show(*watch.rows())
+                    time.sleep(place.look_seconds)
+            finally:
+                watch.stop()
 
-class _Pool:
-    """Trials that wait, and those that run, each in a slot."""
+    def _new_record(self, job: Job) -> Record:
+        """The record of a trial whose process did not come so far as to write one."""
+        composed = self._context.config_loader.load_sweep_config(self.config, list(job.overrides))
+        config = parse(composed)
+        return Record(name=config.name, status="running", params=flat_params(config))
 
-    def __init__(self, config: DictConfig, jobs: Sequence[Job], free: Sequence[Slot]) -> None:
-        self.config, self.waiting, self.free = config, list(jobs), list(free)
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    attempt: Attempt
+    started: float
+
+
+class _Watch:
+    """Trials that wait, and those that were handed over and have not ended yet."""
+
+    def __init__(
+        self, jobs: Sequence[Job], *, new_record: Callable[[Job], Record], queues: bool
+    ) -> None:
+        self.waiting = list(jobs)
         self.running: list[_Running] = []
-        self.neighbours = min(len(free), len(jobs)) - 1
         self._settings = dict(zip(jobs, _settings(jobs), strict=True))
+        self._new_record, self._queues = new_record, queues
+        self._is_stopping = False
 
-    def start_waiting_(self) -> None:
-        """Start a trial in every free slot."""
-        while self.waiting and self.free:
-            job, slot = self.waiting.pop(0), self.free.pop(0)
-            process = start(job, slot, self.config, neighbours=self.neighbours)
-            log.info("trial %s starts: %s", job.folder.name, self._settings[job])
-            self.running.append(_Running(job, slot, process, time.monotonic()))
+    def add(self, attempts: Sequence[Attempt]) -> None:
+        """Watch trials that were taken from the first ones that wait."""
+        verb = "queued" if self._queues else "starts"
+        for attempt in attempts:
+            self.waiting.remove(attempt.job)
+            self.running.append(_Running(attempt, time.monotonic()))
+            log.info("trial %s %s: %s", attempt.job.folder.name, verb, self._settings[attempt.job])
 
-    def collect_ended_(self) -> None:
-        """Free the slots of trials that have ended, and say how they did."""
-        for item in [item for item in self.running if item.process.poll() is not None]:
-            self.running.remove(item)
-            self.free.append(item.slot)
-            _tell(item)
+    def collect(self) -> None:
+        """Say how those did that have ended."""
+        for item in list(self.running):
+            ending = item.attempt.ended()
+            if ending is not None:
+                self.running.remove(item)
+                self._tell(item, ending)
 
-    def rows(self) -> list[Row]:
-        """What to show of the running trials."""
-        jobs = [item.job for item in self.running]
-        progress = [read_progress(job.folder / PROGRESS_FILE) for job in jobs]
-        return [
-            Row(job.folder.name, self._settings[job], told)
-            for job, told in zip(jobs, progress, strict=True)
+    def rows(self) -> tuple[list[Row], int]:
+        """What to show of the running trials, and how many wait."""
+        rows = [
+            Row(job.folder.name, self._settings[job], read_progress(job.folder / PROGRESS_FILE))
+            for job in (item.attempt.job for item in self.running)
         ]
+        # A trial that runs elsewhere tells so itself; before, it stands in a queue.
+        shown = [row for row in rows if row.progress is not None or not self._queues]
+        return shown, len(self.waiting) + len(rows) - len(shown)
+
+    def stop(self) -> None:
+        """Let trials that still run end as interrupted ones do; those that will not are killed."""
+        self._is_stopping = True
+        for item in self.running:
+            item.attempt.stop()
+        limit = time.monotonic() + PATIENCE_SECONDS
+        while self.running and time.monotonic() < limit:
+            self.collect()
+            time.sleep(0.1)
+        for item in self.running:
+            item.attempt.kill()
+            self._tell(item, item.attempt.ended() or Ending(None))
+
+    def _tell(self, item: _Running, ending: Ending) -> None:
+        """One line on a trial that has ended."""
+        job, seconds = item.attempt.job, time.monotonic() - item.started
+        started = not self._queues or (job.folder / PROGRESS_FILE).exists()
+        if not started and self._is_stopping:
+            return  # it stood in a queue, and is as it was before
+        ending = replace(ending, started=started or ending.code is not None)
+        record = settled(job.folder, ending, lambda: self._new_record(job))
+        error = "" if record.error is None else f": {record.error['message']}"
+        log.info("trial %s %s after %.0f s%s", job.folder.name, record.status, seconds, error)
 
 
 def _settings(jobs: Sequence[Job]) -> list[str]:
@@ -122,43 +191,3 @@ def _settings(jobs: Sequence[Job]) -> list[str]:
     common = set(jobs[0].overrides).intersection(*(job.overrides for job in jobs))
     texts = [[item for item in job.overrides if item not in common] for job in jobs]
     return [" ".join(own or job.overrides) for own, job in zip(texts, jobs, strict=True)]
-
-
-def _stop(running: Sequence[_Running]) -> None:
-    """Let trials that still run end as interrupted ones do; those that will not are killed."""
-    for item in running:
-        item.process.send_signal(signal.SIGTERM)
-    limit = time.monotonic() + PATIENCE_SECONDS
-    for item in running:
-        try:
-            item.process.wait(max(limit - time.monotonic(), 0.1))
-        except subprocess.TimeoutExpired:
-            item.process.kill()
-            item.process.wait()
-            _tell(item)
-
-
-def _tell(item: _Running) -> None:
-    """One line on a trial that has ended, and a record for one that could not write its own."""
-    folder, seconds = item.job.folder, time.monotonic() - item.started
-    record = _record(item)
-    error = "" if record is None or record.error is None else f": {record.error['message']}"
-    status = "left no record" if record is None else record.status
-    log.info("trial %s %s after %.0f s%s", folder.name, status, seconds, error)
-
-
-def _record(item: _Running) -> Record | None:
-    try:
-        record = load_record(item.job.folder)
-    except StoreError:
-        log.warning("see %s", item.job.folder / OUTPUT_FILE)
-        return None
-    if record.status != "running":
-        return record
-    code = item.process.returncode
-    how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-    message = f"its process {how}; see {OUTPUT_FILE}"
-    error = {"stage": "process", "kind": "killed" if code < 0 else "exit", "message": message}
-    record = replace(record, status="failed", error=error)
-    write_text(item.job.folder / RECORD_FILE, record.to_json())
-    return record

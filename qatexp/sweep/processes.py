@@ -28,12 +28,17 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
-    """The share of the machine that one trial has at a time; None: no limit of its own."""
+class Command:
+    """What starts the process of a trial, on this machine or on another one with the same files."""
 
-    number: int
-    gpu: str | None
-    cores: tuple[int, ...] | None
+    arguments: tuple[str, ...]
+    """Behind ``python -m qatexp``."""
+    folder: str
+    """Of the trial, absolute."""
+    home: str
+    """The working folder, absolute."""
+    environment: dict[str, str]
+    """Variables beside those of the process that starts it."""
 
 
 def jobs_of(config: DictConfig, batch: Sequence[Sequence[str]], first: int) -> list[Job]:
@@ -53,44 +58,54 @@ def jobs_of(config: DictConfig, batch: Sequence[Sequence[str]], first: int) -> l
     return jobs
 
 
-def start(job: Job, slot: Slot, config: DictConfig, *, neighbours: int) -> subprocess.Popen[bytes]:
-    """Start the process of a trial.
+def command_of(job: Job, config: DictConfig, *, neighbours: int) -> Command:
+    """The command of a single run, in the folder of the trial.
 
     Args:
         job: the trial.
-        slot: where it runs.
         config: of the sweep.
-        neighbours: how many other trials may run at the same time.
+        neighbours: how many other trials may run on the same machine at the same time.
     """
-    job.folder.mkdir(parents=True, exist_ok=True)
     folder = str(job.folder).replace("'", r"\'")
-    command = [sys.executable, "-m", "qatexp", *_options(config), *job.overrides]
-    progress = job.folder / PROGRESS_FILE
-    progress.unlink(missing_ok=True)  # of an earlier attempt
-    mark_started(job.folder)
-    environment = {
-        **os.environ,
-        TRIAL: str(os.getpid()),
-        NEIGHBOURS: str(neighbours),
-        PROGRESS: str(progress.absolute()),
-    }
+    absolute = job.folder.absolute()
+    environment = {NEIGHBOURS: str(neighbours), PROGRESS: str(absolute / PROGRESS_FILE)}
     threads = config.trainer.threads
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)
-    if slot.gpu is not None:
-        environment["CUDA_VISIBLE_DEVICES"] = slot.gpu
-    with (job.folder / OUTPUT_FILE).open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603  this program itself, without a shell
-            [*command, f"hydra.run.dir='{folder}'"],
+    return Command(
+        arguments=(*_options(config), *job.overrides, f"hydra.run.dir='{folder}'"),
+        folder=str(absolute),
+        home=str(Path.cwd()),
+        environment=environment,
+    )
+
+
+def prepare(job: Job) -> None:
+    """Make the folder of a trial, without what would make it look like one that has started."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    (job.folder / PROGRESS_FILE).unlink(missing_ok=True)
+
+
+def start(command: Command, **variables: str) -> subprocess.Popen[bytes]:
+    """Start the process of a trial; its folder exists.
+
+    Args:
+        command: of the trial.
+        variables: of the environment, that only the machine where it starts can tell.
+    """
+    folder = Path(command.folder)
+    mark_started(folder)
+    environment = {**os.environ, **command.environment, **variables, TRIAL: str(os.getpid())}
+    with (folder / OUTPUT_FILE).open("ab") as output:
+        return subprocess.Popen(  # noqa: S603  this program itself, without a shell
+            [sys.executable, "-m", "qatexp", *command.arguments],
+            cwd=command.home,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is for the sweep, which ends its trials in order
         )
-    if slot.cores is not None and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(process.pid, slot.cores)
-    return process
 
 
 def _options(config: DictConfig) -> list[str]:

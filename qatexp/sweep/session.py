@@ -15,6 +15,7 @@ from qatexp.compare.write import MARKDOWN_FILE
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import QatexpError, StoreError
 from qatexp.figures.trials import deployable
+from qatexp.records import PROCESS_STAGE
 from qatexp.records.plan import SweepPlan, load_plan
 from qatexp.store.heartbeat import EXPIRY_SECONDS
 from qatexp.store.lock import Lock
@@ -100,6 +101,8 @@ class SweepSession:
         if self.store is None or self.run_id is None:
             return
         self.store.close_dead_runs()  # of trials whose processes were killed
+        for run_id in _killed_elsewhere(sweep):
+            self.store.end_run(run_id)
         metrics = {
             "trials": float(len(sweep.trials)),
             "failed": float(len(sweep.others)),
@@ -116,6 +119,12 @@ class SweepSession:
             note=(self.folder / MARKDOWN_FILE).read_text(encoding="utf-8"),
             artifacts=files,
         )
+
+
+def _killed_elsewhere(sweep: Sweep) -> list[str]:
+    """MLflow runs of trials that could not end them: the launcher has written their records."""
+    errors = [(record.mlflow_run_id, record.error or {}) for record in sweep.records]
+    return [run for run, error in errors if run is not None and error.get("stage") == PROCESS_STAGE]
 
 
 def open_sweep(config: ExperimentConfig, folder: Path, plan: SweepPlan | None) -> SweepSession:

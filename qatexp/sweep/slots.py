@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 from qatexp.errors import ConfigError
-from qatexp.sweep.processes import Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """The share of the machine that one trial has at a time; None: no limit of its own."""
+
+    number: int
+    gpu: str | None
+    cores: tuple[int, ...] | None
 
 
 def slots(wanted: int | None, *, device: str, threads: int | None) -> list[Slot]:

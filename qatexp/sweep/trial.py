@@ -12,7 +12,7 @@ from pathlib import Path
 
 from qatexp.config.variables import SWEEP_STARTED, TRIAL
 from qatexp.errors import StoreError
-from qatexp.records import RECORD_FILE, Record, load_record
+from qatexp.records import CONFIG_FINGERPRINT, RECORD_FILE, Record, load_record
 from qatexp.records.plan import load_plan
 from qatexp.store.atomic import write_text
 
@@ -38,6 +38,20 @@ def planned_fingerprint(folder: Path) -> str | None:
     except StoreError:
         return None
     return next((p.fingerprint for p in points if str(p.number) == folder.name), None)
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a trial has the finished record of what the plan of its sweep asks for."""
+    try:
+        record = load_record(folder)
+    except StoreError:
+        return False
+    planned = planned_fingerprint(folder)
+    return (
+        record.status == "finished"
+        and planned is not None
+        and record.fingerprints.get(CONFIG_FINGERPRINT) == planned
+    )
 
 
 def mark_started(folder: Path) -> None:

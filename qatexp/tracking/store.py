@@ -110,6 +110,16 @@ class Store:
                 self._client.set_tag(run_id, SUPERSEDED_TAG, "true")
                 self._client.set_terminated(run_id, status="KILLED")
 
+    def end_run(self, run_id: str) -> None:
+        """End a run that is open, of a process that was killed on whichever machine.
+
+        Raises:
+            TrackingError: the store cannot be used.
+        """
+        with translated(f"run {run_id} cannot be ended"):
+            if self._client.get_run(run_id).info.status == "RUNNING":
+                self._client.set_terminated(run_id, status="KILLED")
+
     def close_dead_runs(self) -> None:
         """End the runs that killed processes of this host left open.
 

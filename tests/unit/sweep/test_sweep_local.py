@@ -11,14 +11,15 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from qatexp.config.variables import NEIGHBOURS, PROGRESS, TRIAL
-from qatexp.errors import ConfigError
+from qatexp.errors import ConfigError, StoreError
 from qatexp.pipeline import write_record
 from qatexp.records import Record, load_record
 from qatexp.store.progress import Progress, ProgressFile, read_progress
 from qatexp.sweep import launcher, processes
 from qatexp.sweep import slots as machine
+from qatexp.sweep.endings import Ending, settled
 from qatexp.sweep.overview import Row, table
-from qatexp.sweep.processes import Job, Slot, jobs_of
+from qatexp.sweep.processes import Job, command_of, jobs_of, prepare, start
 
 
 @pytest.fixture
@@ -99,7 +100,8 @@ def test_a_trial_is_the_command_of_a_single_run_in_its_folder(config, tmp_path, 
     )
     folder = tmp_path / "it's"
     job = Job(("seed=1",), folder)
-    assert processes.start(job, Slot(0, None, None), config, neighbours=1).wait() == 0
+    prepare(job)
+    assert start(command_of(job, config, neighbours=1)).wait() == 0
     arguments, environment = json.loads((folder / "output.log").read_text())
     assert arguments == [
         "-m",
@@ -119,32 +121,53 @@ def test_a_trial_is_the_command_of_a_single_run_in_its_folder(config, tmp_path, 
     }
 
 
-class Process:
-    """A process that has ended."""
-
-    def __init__(self, code):
-        self.returncode = code
+def unwritten():
+    return Record("x", "running", {"seed": 0})
 
 
 @pytest.mark.parametrize(
-    ("code", "kind", "text"),
-    [(-9, "killed", "was killed by signal 9"), (3, "exit", "ended with exit code 3")],
-    ids=["killed", "exit"],
+    ("ending", "kind", "text"),
+    [
+        (Ending(-9), "killed", "its process was killed by signal 9; see output.log"),
+        (Ending(3), "exit", "its process ended with exit code 3; see output.log"),
+        (Ending(None), "lost", "its process was lost"),
+        (Ending(None, problem="its worker died"), "lost", "its worker died"),
+    ],
+    ids=["killed", "exit", "lost", "lost for a reason"],
 )
-def test_a_trial_that_could_not_write_its_end_is_a_failed_one(tmp_path, code, kind, text):
+def test_a_trial_that_could_not_write_its_end_is_a_failed_one(tmp_path, ending, kind, text):
     write_record(Record("x", "running", {}), tmp_path)
-    item = launcher._Running(Job((), tmp_path), Slot(0, None, None), Process(code), 0.0)
-    launcher._tell(item)
+    settled(tmp_path, ending, unwritten)
     record = load_record(tmp_path)
-    assert (record.status, record.error["kind"]) == ("failed", kind)
-    assert text in record.error["message"]
+    assert record.status == "failed"
+    assert record.error == {"stage": "process", "kind": kind, "message": text}
 
 
 def test_a_finished_record_stays_as_it_is(tmp_path):
     write_record(Record("x", "finished", {}), tmp_path)
-    item = launcher._Running(Job((), tmp_path), Slot(0, None, None), Process(-9), 0.0)
-    launcher._tell(item)
+    settled(tmp_path, Ending(-9), unwritten)
     assert load_record(tmp_path).status == "finished"
+
+
+def test_a_trial_that_left_nothing_has_a_record_with_its_parameters(tmp_path):
+    settled(tmp_path, Ending(1), unwritten)
+    record = load_record(tmp_path)
+    assert (record.status, record.params) == ("failed", {"seed": 0})
+
+
+def test_a_trial_that_did_not_start_does_not_keep_an_earlier_end(tmp_path):
+    write_record(Record("x", "interrupted", {}), tmp_path)
+    settled(tmp_path, Ending(None, problem="no room", started=False), unwritten)
+    assert load_record(tmp_path).error["message"] == "no room"
+
+
+def test_a_record_that_is_not_seen_here_yet_is_not_overwritten(tmp_path, monkeypatch):
+    monkeypatch.setattr("qatexp.sweep.endings.PATIENCE_SECONDS", 0)
+    monkeypatch.setattr("qatexp.sweep.endings.LOOK_SECONDS", 0)
+    write_record(Record("x", "running", {}), tmp_path)
+    with pytest.raises(StoreError, match="is finished on the machine that wrote it, which cannot"):
+        settled(tmp_path, Ending(0, "finished"), unwritten)
+    assert load_record(tmp_path).status == "running"
 
 
 def test_only_settings_that_differ_are_shown(tmp_path):
