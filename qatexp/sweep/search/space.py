@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Protocol
 
 from hydra.core.override_parser.types import (
@@ -81,7 +82,7 @@ class Numbers:
 
     def ends(self) -> list[Value]:
         """Values to check before the first trial."""
-        return [self.low, self.high]
+        return [self.low, self.high] if self.listed is None else [self.listed[0], self.listed[-1]]
 
     def suggest(self, trial: Suggests) -> Value:
         """Have a sampler choose."""
@@ -172,7 +173,11 @@ def _range(key: str, sweep: RangeSweep, written: str) -> Numbers:
         raise ConfigError(
             f"{written}: tag(log) goes with whole numbers in steps of 1, or with an interval."
         )
-    return Numbers(key, numbers[0], numbers[-1], step, log, tuple(numbers))
+    high = numbers[-1]
+    if isinstance(high, float):
+        # A sum of steps is not exactly the number that Optuna expects to find at the end.
+        high = float(Decimal(str(numbers[0])) + (len(numbers) - 1) * Decimal(str(step)))
+    return Numbers(key, numbers[0], high, step, log, tuple(numbers))
 
 
 def _interval(key: str, sweep: IntervalSweep, written: str) -> Numbers:
