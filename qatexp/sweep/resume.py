@@ -139,9 +139,10 @@ def _continued(search: Search | None, earlier: Search | None, folder: Path) -> S
         ConfigError: they are not about the same.
     """
     if search is None or earlier is None:
-        kinds = "a grid, and this command a search" if earlier is None else "a search, and not this"
+        held, asked = ("a grid", "a search") if earlier is None else ("a search", "a grid")
         raise ConfigError(
-            f"{folder} holds {kinds}; give another folder, or sweep.resume=auto without a folder."
+            f"{folder} holds {held}, and this command asks for {asked}; give another folder, or "
+            "sweep.resume=auto without one."
         )
     for key in ("objectives", "space"):
         ours, theirs = getattr(search, key), getattr(earlier, key)

@@ -21,7 +21,8 @@ PRUNING_FIGURES = frozenset(
     | {"latency_ms_p50", "latency_ms_p95", "latency_speedup"}
 )
 """What a trial that is dominated in accuracy, size and latency cannot be better in."""
-_AROUND = ("hydra/sweeper", "hydra.sweeper.")
+_AROUND = ("hydra/sweeper", "hydra.sweeper.", "sweep.resume")
+"""Keys that no trial looks at."""
 
 Compose = Callable[[Sequence[str]], ExperimentConfig]
 """The checked configuration of a point's overrides."""

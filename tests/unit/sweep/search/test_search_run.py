@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from qatexp.errors import ConfigError, StoreError
-from qatexp.records.plan import load_plan
+from qatexp.records.plan import SweepPlan, load_plan
 from qatexp.sweep.resume import in_folder, resumed, search_is_done
 from qatexp.sweep.search.workers import Worker
 
@@ -145,16 +145,20 @@ def test_a_study_of_another_search_is_refused(search, trials, tmp_path, monkeypa
         search(trials, "qconfig.bits=choice(2,4)", **settings)
 
 
-def test_a_command_finds_its_search_and_no_other(make_task, search, trials, tmp_path):
-    search(trials)
-    assert resumed(make_task().plan, resume="auto", sweeps=tmp_path.parent)[0].samefile(tmp_path)
-    more = resumed(make_task(n_trials=30).plan, resume="auto", sweeps=tmp_path.parent)
-    assert (more[0].resolve(), more[1].search.n_trials) == (tmp_path.resolve(), 30)
+def test_a_command_finds_its_search_and_no_other(make_task, search, tmp_path):
+    sweeps, folder = tmp_path / "sweeps", tmp_path / "sweeps" / "1"
+    folder.mkdir(parents=True)
+    search(Trials(folder))
+    found, plan = resumed(make_task().plan, resume="auto", sweeps=sweeps)
+    assert (found, len(plan.points)) == (folder, 6)
+    found, plan = resumed(make_task(n_trials=30).plan, resume="auto", sweeps=sweeps)
+    assert (found, plan.search.n_trials) == (folder, 30)
     for changed in ({"seed": 1}, {"sampler": "random"}, {"constraints": ["bits < 8"]}):
-        plan = make_task(**changed).plan
-        assert resumed(plan, resume="auto", sweeps=tmp_path.parent)[0] is None
+        assert resumed(make_task(**changed).plan, resume="auto", sweeps=sweeps)[0] is None
     with pytest.raises(ConfigError, match=r"holds a search with the space .*, and this command"):
-        in_folder(make_task(SPACE[0]).plan, tmp_path, resume="auto")
+        in_folder(make_task(SPACE[0]).plan, folder, resume="auto")
+    with pytest.raises(ConfigError, match=r"holds a search, and this command asks for a grid"):
+        in_folder(SweepPlan((), ()), folder, resume="auto")
 
 
 def test_pruning_needs_what_it_looks_at(make_task, monkeypatch):
