@@ -157,9 +157,9 @@ def _choice(key: str, sweep: ChoiceSweep, written: str) -> Choice:
         if text in texts.values():
             continue
         plain = element.text if isinstance(element, QuotedString) else element
+        value: Value = text if isinstance(plain, list | dict) else plain
         # 1, 1.0 and true are one key of a mapping, and one value for Optuna.
-        is_value = not isinstance(plain, list | dict) and plain not in texts
-        texts[plain if is_value else text] = text
+        texts[text if value in texts else value] = text
     return Choice(key, texts)
 
 
