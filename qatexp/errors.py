@@ -71,3 +71,9 @@ class TrackingError(QatexpError):
     """The tracking server or store cannot be used."""
 
     kind = "tracking"
+
+
+class PrunedError(QatexpError):
+    """A search has ended a training whose result it need not see; no failure."""
+
+    kind = "pruned"

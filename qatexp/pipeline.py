@@ -15,7 +15,7 @@ from torch import nn
 
 from qatexp.config.parse import flat_params, plain_config
 from qatexp.config.schema import ExperimentConfig
-from qatexp.errors import QatexpError, TrackingError
+from qatexp.errors import PrunedError, QatexpError, TrackingError
 from qatexp.figures import accuracy_by_variant, training_curves
 from qatexp.quantization.inventory import summary
 from qatexp.records import CONFIG_FILE, RECORD_FILE, Record
@@ -54,7 +54,7 @@ def run(
         fingerprints: further ones for the record, beside those of the stages.
 
     Returns:
-        The record of a finished run, or of one that failed with a `QatexpError`.
+        The record of a finished run, or of one that was pruned, or failed with a `QatexpError`.
 
     Raises:
         Exception: anything else is a defect of the program; the record says failed.
@@ -74,6 +74,10 @@ def run(
     try:
         with memory_errors():
             record = _run_stages(context, record)
+    except PrunedError as problem:
+        log.info("%s is pruned %s", context.current, problem)
+        context.discard_checkpoints(context.current)
+        record = _failed(context, record, problem)
     except QatexpError as problem:
         shown = log if config.debug.traceback else details_log
         shown.error("%s failed", context.current, exc_info=True)
@@ -135,10 +139,18 @@ def _with_progress(context: Context, record: Record) -> Record:
         kept_epochs={
             name: row.epoch for name, rows in context.histories.items() for row in rows if row.kept
         },
+        val_top1_by_epoch=_validation(context),
         resumed=dict(context.resumed),
         shared=dict(context.shared),
         warnings=(*data_warnings, *context.warnings),
     )
+
+
+def _validation(context: Context) -> dict[str, list[float]]:
+    """Percent of the validation images by epoch, of trainings with a validation split."""
+    found = {name: [row.val_top1 for row in rows] for name, rows in context.histories.items()}
+    curves = {name: [top1 for top1 in curve if top1 is not None] for name, curve in found.items()}
+    return {name: curve for name, curve in curves.items() if curve}
 
 
 def _failed(context: Context, record: Record, problem: BaseException) -> Record:
@@ -146,6 +158,8 @@ def _failed(context: Context, record: Record, problem: BaseException) -> Record:
     status, message = "failed", str(problem) or kind
     if not isinstance(problem, Exception):
         status = message = "interrupted"
+    elif isinstance(problem, PrunedError):
+        status = "pruned"
     error = {"stage": context.current, "kind": kind, "message": message}
     if status == "failed":
         error["traceback"] = "".join(format_exception(problem))
@@ -199,7 +213,7 @@ def _finish(record: Record, tracker: RunLog) -> Record:
 def _status(record: Record) -> Literal["FINISHED", "FAILED", "KILLED"]:
     """Name the end of a run as MLflow does."""
     ends: dict[str, Literal["FINISHED", "KILLED"]]
-    ends = {"finished": "FINISHED", "interrupted": "KILLED"}
+    ends = {"finished": "FINISHED", "interrupted": "KILLED", "pruned": "KILLED"}
     return ends.get(record.status, "FAILED")
 
 

@@ -27,6 +27,7 @@ def run_application(arguments: Sequence[str]) -> int:
     from qatexp.cli.resolvers import register_resolvers
     from qatexp.cli.task import task
     from qatexp.sweep.grid import announce
+    from qatexp.sweep.search.sweeper import announce_search
 
     register_resolvers()
     arguments = quoted(arguments)
@@ -42,6 +43,8 @@ def run_application(arguments: Sequence[str]) -> int:
     sys.argv = [sys.argv[0], *_with_overrides(arguments, options.overrides, further)]
     if request is not None and request.plan is not None:
         announce(request.plan)
+    if request is not None and request.search is not None:
+        announce_search(request.search)
     application = hydra.main(
         version_base=VERSION_BASE, config_path=str(CONF), config_name=CONFIG_NAME
     )(task)

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from qatexp.cli.points import PointComposer
 from qatexp.config.keys import is_open, unknown_key
 from qatexp.config.parse import parse
-from qatexp.config.points import GRID_SWEEPER, parse_overrides, sweep_points
+from qatexp.config.points import GRID_SWEEPER, SEARCH_SWEEPER, parse_overrides, sweep_points
 from qatexp.config.schema import ExperimentConfig
 from qatexp.config.sources import CONF
 from qatexp.errors import ConfigError
@@ -28,6 +28,7 @@ from qatexp.sweep.exclude import AskedPoint, without_excluded
 from qatexp.sweep.launchers import check_launcher
 from qatexp.sweep.planning import plan_sweep, replanned, with_points_of
 from qatexp.sweep.resume import AUTO, NEVER, earlier_plan, in_folder, resumed
+from qatexp.sweep.search.planning import SearchTask, plan_search
 
 _NO_SUCH_KEY = re.compile(r"Could not override '([^']+)'\.\nTo append")
 _NO_SUCH_MEMBER = re.compile(r"Could not find '[^']*/([^'/]+)'")
@@ -50,6 +51,8 @@ class Request:
     """Of a sweep whose points are known beforehand."""
     overrides: tuple[str, ...] = ()
     """What the command line lacks: those of the sweep that goes on, and its folder."""
+    search: SearchTask | None = None
+    """Of a sweep that chooses its points on the way."""
     is_elsewhere: bool = False
     """Whether trials may run on other machines, with other devices than this one's."""
 
@@ -82,10 +85,18 @@ def _checked_sweep(name: str, overrides: list[str]) -> tuple[DictConfig, Request
     base = _compose(name, fixed, hydra=True)
     folder, launcher = Path(base.hydra.sweep.dir), base.hydra.launcher
     composer = PointComposer(partial(_compose, name))
-    if not str(base.hydra.sweeper._target_).endswith(GRID_SWEEPER):
+    sweeper = str(base.hydra.sweeper._target_)
+    if not sweeper.endswith(GRID_SWEEPER):
         config = composer.config(fixed)
-        _refuse_planning(config, str(base.hydra.sweeper._target_))
+        _refuse_planning(config, sweeper)
+        if sweeper == SEARCH_SWEEPER:
+            return launcher, _checked_search(overrides, base, composer, restored)
         return launcher, Request([config], SWEEP_DIR, folder)
+    if base.sweep.prune_margin is not None:
+        raise ConfigError(
+            f"sweep.prune_margin={base.sweep.prune_margin} is for searches, and a grid runs all of "
+            "its points; leave it out, or add hydra/sweeper=optuna."
+        )
     if earlier is not None:
         points = [list(point.overrides) for point in earlier.points]
     else:
@@ -98,14 +109,29 @@ def _checked_sweep(name: str, overrides: list[str]) -> tuple[DictConfig, Request
         found = Path(str(base.sweep.resume))
         request = Request(configs, SWEEP_DIR, found, numbered, (*restored, _at(found)))
         return launcher, request
-    return launcher, _placed(overrides, list(zip(points, configs, strict=True)), folder)
+    return launcher, _grid(overrides, list(zip(points, configs, strict=True)), folder)
 
 
-def _placed(overrides: list[str], points: list[AskedPoint], folder: Path) -> Request:
-    """The request of a sweep that is planned anew, in the folder where it goes on or starts."""
-    config = points[0][1]
-    points = without_excluded(config.sweep.exclude, points)
-    configs, plan = [each for _, each in points], plan_sweep(overrides, points)
+def _checked_search(
+    overrides: list[str], base: DictConfig, composer: PointComposer, restored: list[str]
+) -> Request:
+    """The request of a search; its points are chosen, and checked, while it runs."""
+    task = plan_search(overrides, base.hydra.sweeper, composer.config)
+    request = _placed(overrides, task.corners, task.plan, Path(base.hydra.sweep.dir))
+    return replace(request, search=task, overrides=(*restored, *request.overrides))
+
+
+def _grid(overrides: list[str], points: list[AskedPoint], folder: Path) -> Request:
+    """The request of a grid that is planned anew."""
+    points = without_excluded(points[0][1].sweep.exclude, points)
+    return _placed(overrides, [each for _, each in points], plan_sweep(overrides, points), folder)
+
+
+def _placed(
+    overrides: list[str], configs: list[ExperimentConfig], plan: SweepPlan, folder: Path
+) -> Request:
+    """The request of a sweep in the folder where it goes on or starts."""
+    config = configs[0]
     # Whoever wants everything computed anew wants no trials of an earlier sweep.
     is_fresh = config.sweep.resume == AUTO and not config.cache.enabled
     resume = NEVER if is_fresh else config.sweep.resume
@@ -129,7 +155,8 @@ def _refuse_planning(config: ExperimentConfig, sweeper: str) -> None:
     asked = {
         "sweep.points": sweep.points is not None,
         "sweep.exclude": bool(sweep.exclude),
-        RESUME: sweep.resume not in (AUTO, NEVER),
+        RESUME: sweep.resume not in (AUTO, NEVER) and sweeper != SEARCH_SWEEPER,
+        "sweep.prune_margin": sweep.prune_margin is not None and sweeper != SEARCH_SWEEPER,
     }
     for key, is_set in asked.items():
         if is_set:

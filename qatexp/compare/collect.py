@@ -11,7 +11,7 @@ from qatexp.records import RECORD_FILE, Record, load_record
 from qatexp.records.plan import load_plan
 
 FINISHED, FAILED, RUNNING, UNREADABLE = "finished", "failed", "running", "unreadable"
-INTERRUPTED = "interrupted"
+INTERRUPTED, PRUNED = "interrupted", "pruned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Trial:
     record: Record | None
     """None where there is no record, or none that can be read."""
     status: str
-    """finished, failed, interrupted, running or unreadable."""
+    """finished, failed, interrupted, skipped, pruned, running or unreadable."""
     problem: str = ""
     """Why there is nothing to compare, as the rest of a sentence; empty for a finished trial."""
     sweep: str = ""
@@ -65,8 +65,13 @@ class Sweep:
 
     @property
     def others(self) -> list[Trial]:
-        """The trials without: failed, interrupted, still running, or unreadable."""
-        return [trial for trial in self.trials if trial.status != FINISHED]
+        """Trials that came to no end: failed, interrupted, still running, or unreadable."""
+        return [trial for trial in self.trials if trial.status not in (FINISHED, PRUNED)]
+
+    @property
+    def pruned(self) -> list[Trial]:
+        """The trials that a search has ended as others dominate them; no failures."""
+        return [trial for trial in self.trials if trial.status == PRUNED]
 
 
 def collect(folder: Path) -> Sweep:
@@ -138,6 +143,8 @@ def _problem(record: Record) -> str:
         return "has not finished: it is still running, or was killed"
     error = record.error or {}
     stage, kind = error.get("stage", "unknown stage"), error.get("kind", "error")
+    if record.status == PRUNED:
+        return f"was pruned in {stage} {error.get('message', '')}"
     if record.status == INTERRUPTED:
         return f"was interrupted in {stage}"
     return f"failed in {stage} ({kind}): {error.get('message', 'no message')}"

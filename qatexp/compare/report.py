@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from qatexp.compare.collect import FAILED, INTERRUPTED, RUNNING, UNREADABLE, Sweep
+from qatexp.compare.collect import FAILED, INTERRUPTED, PRUNED, RUNNING, UNREADABLE, Sweep
 from qatexp.compare.grid import Grid
 from qatexp.compare.seeds import seed_groups
 from qatexp.compare.seeds_table import reference_group, seeds_grid, seeds_notes
-from qatexp.compare.trials import trials_grid, trials_notes, trials_warnings
+from qatexp.compare.trials import pruned_notes, trials_grid, trials_notes, trials_warnings
 from qatexp.compare.variants import variants_grid, variants_notes
 from qatexp.figures.units import counted
 
@@ -35,7 +35,7 @@ def report(sweep: Sweep) -> Report:
         return _run_report(sweep)
     warnings = [*trials_warnings(sweep), *_missing(sweep)]
     if not sweep.finished:
-        return Report(_title(sweep), None, [], warnings)
+        return Report(_title(sweep), None, pruned_notes(sweep), warnings)
     found = Report(_title(sweep), trials_grid(sweep), trials_notes(sweep), warnings)
     groups = seed_groups(sweep)
     if not groups:
@@ -70,7 +70,7 @@ def _title(sweep: Sweep) -> str:
     counts = [f"{started} of {planned} trials" if is_partial else counted(started, "trial")]
     if sweep.where:
         counts = [f"{len(sweep.trials)} of {counted(started, 'trial')} where {sweep.where}"]
-    for status in (FAILED, INTERRUPTED, RUNNING, UNREADABLE):
+    for status in (PRUNED, FAILED, INTERRUPTED, RUNNING, UNREADABLE):
         number = sum(trial.status == status for trial in sweep.trials)
         counts += [f"{number} {status}"] if number else []
     return f"{shown}: {', '.join(counts)}"

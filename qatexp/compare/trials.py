@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qatexp.compare.baseline import Delta, delta
-from qatexp.compare.collect import Sweep
+from qatexp.compare.collect import Sweep, Trial
 from qatexp.compare.grid import Column, Grid
 from qatexp.compare.pareto import RULE, better_ptq, pareto
 from qatexp.compare.variants import conditions, machine_note
@@ -63,7 +63,13 @@ def trials_notes(sweep: Sweep) -> list[str]:
         *_baseline_notes(sweep),
         *(f"{name}: {folder}" for name, folder in sweep.sources.items()),
         *machine_note(records),
+        *pruned_notes(sweep),
     ]
+
+
+def pruned_notes(sweep: Sweep) -> list[str]:
+    """Which trials a search has ended, and on whose account."""
+    return _without_figures(sweep.pruned, sweep)
 
 
 def _ptq_notes(sweep: Sweep) -> list[str]:
@@ -93,8 +99,13 @@ def trials_warnings(sweep: Sweep) -> list[str]:
     for warning in dict.fromkeys(text for _, record in finished for text in record.warnings):
         names = [trial.name for trial, record in finished if warning in record.warnings]
         lines.append(f"warning ({_listed(names, of=len(finished))}): {warning}")
-    differing = knobs(sweep.records)
-    for trial in sweep.others:
+    return [*lines, *_without_figures(sweep.others, sweep)]
+
+
+def _without_figures(trials: Sequence[Trial], sweep: Sweep) -> list[str]:
+    """One line on each, with its settings."""
+    differing, lines = knobs(sweep.records), []
+    for trial in trials:
         settings = ""
         if trial.record is not None and differing:
             settings = f" ({label(trial.record, differing)})"

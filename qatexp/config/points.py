@@ -11,6 +11,8 @@ from hydra.core.override_parser.types import Override
 
 GRID_SWEEPER = "GridSweeper"
 """The sweeper whose points are known beforehand; see `qatexp.sweep.grid`."""
+SEARCH_SWEEPER = "hydra_plugins.qatexp_plugins.SearchSweeper"
+"""The sweeper that asks Optuna; see `qatexp.sweep.search`."""
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
@@ -29,8 +31,17 @@ def sweep_points(overrides: Sequence[str], params: Mapping[str, Any]) -> list[li
         overrides: of the command line.
         params: ``hydra.sweeper.params``; a key that the command line gives too is left out.
     """
-    given = {item.get_key_element() for item in parse_overrides(overrides)}
-    swept = [f"{key}={value}" for key, value in params.items() if key not in given]
-    everything = parse_overrides([*swept, *overrides])
+    everything = with_params(overrides, params)
     batches = BasicSweeper.split_arguments(everything, max_batch_size=None)
     return [list(point) for batch in batches for point in batch]
+
+
+def with_params(overrides: Sequence[str], params: Mapping[str, Any]) -> list[Override]:
+    """Overrides of a command line behind those of ``hydra.sweeper.params`` that it does not give.
+
+    Raises:
+        OverrideParseException: one of them does not follow Hydra's grammar.
+    """
+    given = {item.get_key_element() for item in parse_overrides(overrides)}
+    swept = [f"{key}={value}" for key, value in params.items() if key not in given]
+    return parse_overrides([*swept, *overrides])

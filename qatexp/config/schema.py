@@ -396,13 +396,16 @@ class SweepConfig:
     `resume`: auto goes on with the newest sweep of the same points, never starts a new one, and a
     folder goes on with the sweep in it. After `max_failures` failed trials no further one starts.
     `points` is a YAML file with a list of points; `exclude` leaves out the points for which one of
-    its expressions holds.
+    its expressions holds. In a search, QAT of a trial is pruned where a finished one that is no
+    larger and no slower was better by more than `prune_margin` points of validation top-1 at the
+    same epoch; null: never.
     """
 
     resume: str = "auto"
     max_failures: int | None = field(default=None, metadata=limited(AT_LEAST_ONE))
     points: str | None = None
     exclude: list[str] = field(default_factory=list)
+    prune_margin: float | None = field(default=None, metadata=limited(AT_LEAST_ZERO))
 
 
 @dataclass(slots=True)

@@ -155,7 +155,7 @@ class Record:
 
     name: str
     status: str
-    """running, finished, failed, interrupted or skipped."""
+    """running, finished, failed, interrupted, skipped, or pruned by a search."""
     params: dict[str, Any]
     """The sweepable knobs, flat, as in the configuration."""
     mlflow_run_id: str | None = None
@@ -172,6 +172,8 @@ class Record:
     """Data set name, classes, split sizes, seed and content hash."""
     kept_epochs: dict[str, int] = field(default_factory=dict)
     """By training (fp32, control, qat): the epoch that validation chose, where `select` is best."""
+    val_top1_by_epoch: dict[str, list[float]] = field(default_factory=dict)
+    """By training: percent of the validation images, in PyTorch, after each epoch."""
     resumed: dict[str, int] = field(default_factory=dict)
     """By training: the epochs that came from a checkpoint, as the run before was cut off."""
     shared: dict[str, int] = field(default_factory=dict)
@@ -181,7 +183,7 @@ class Record:
     warnings: tuple[str, ...] = ()
     """What was weakened: the figures hold, but not quite for what was asked."""
     error: dict[str, str] | None = None
-    """For a failed, interrupted or skipped run: stage, kind and message; a failure's traceback."""
+    """For a run that did not finish: stage, kind and message; a failure's traceback."""
     schema: int = SCHEMA
 
     def to_dict(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from qatexp.errors import StoreError
 
@@ -25,6 +26,20 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
+class Search:
+    """What makes a sweep a search, which adds points while it runs."""
+
+    fingerprint: str
+    """Of all that decides which points are tried: a command with it goes on with the search."""
+    objectives: tuple[str, ...]
+    """``max:deployed_top1``."""
+    space: tuple[str, ...]
+    """What is varied, as overrides."""
+    n_trials: int
+    """How many trials are to be finished in all."""
+
+
+@dataclass(frozen=True, slots=True)
 class SweepPlan:
     """All points of a sweep in the order of their numbers."""
 
@@ -37,6 +52,8 @@ class SweepPlan:
     """Fingerprints of the points of that command: later ones may have added others."""
     has_ended: bool = False
     """Whether the sweep has been compared, and its parent run closed, since a trial ran last."""
+    search: Search | None = None
+    """None for a grid, whose points are known beforehand."""
     schema: int = SCHEMA
 
     @property
@@ -66,6 +83,14 @@ def load_plan(folder: Path) -> SweepPlan:
             content["mlflow_run_id"],
             tuple(content["started_with"]),
             bool(content["has_ended"]),
+            _search(content.get("search")),
         )
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise StoreError(f"no readable plan of a sweep in {folder}: {problem}") from problem
+
+
+def _search(content: dict[str, Any] | None) -> Search | None:
+    if content is None:
+        return None
+    objectives, space = tuple(content["objectives"]), tuple(content["space"])
+    return Search(content["fingerprint"], objectives, space, content["n_trials"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from qatexp.config.fingerprint import fingerprint
 from qatexp.config.schema import ExperimentConfig
 from qatexp.config.variables import PROGRESS
 from qatexp.data import ImageData
+from qatexp.stages.pruning import Pruner, pruner_of
 from qatexp.store.progress import Progress, ProgressFile
 from qatexp.store.stage_cache import StageCache
 from qatexp.tracking import RunLog
@@ -39,6 +41,7 @@ class Context:
     folder: Path
     cache: StageCache
     on_epoch: Callable[[str, EpochLog], None]
+    pruner: Pruner | None = None
     data: ImageData = field(init=False)
     device: torch.device = field(init=False)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -99,6 +102,11 @@ class Context:
         seconds = self.config.trainer.checkpoint_seconds
         return None if folder is None else Checkpoints(folder, seconds=seconds)
 
+    def discard_checkpoints(self, name: str) -> None:
+        """Remove the states of a training that nobody will continue."""
+        if (folder := self.cache.partial(name, self.fingerprints[name])) is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
     def add_history(self, name: str, history: Sequence[EpochLog]) -> None:
         """Keep the epochs of a training; those from the cache have not been logged yet."""
         self.histories[name] = list(history)
@@ -126,7 +134,7 @@ def open_context(config: ExperimentConfig, folder: Path, tracker: RunLog | None)
 
     root = Path(config.cache.dir) if config.cache.enabled else None
     cache = StageCache(root, run=folder)
-    return Context(config, folder, cache, on_epoch)
+    return Context(config, folder, cache, on_epoch, pruner_of(config, folder))
 
 
 def save_weights(module: nn.Module, folder: Path) -> None:

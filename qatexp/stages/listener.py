@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qatexp.stages.context import Context
+from qatexp.stages.pruning import PTQ, QAT
 from qatexp.stages.stems import Stems
 from qatexp.training import Checkpoints, EpochLog, TrainPlan
 
@@ -20,8 +21,15 @@ class Listener:
     keeper: Checkpoints | Stems | None
 
     def on_epoch(self, row: EpochLog) -> None:
-        """Log an epoch."""
+        """Log an epoch.
+
+        Raises:
+            PrunedError: another trial of a search dominates this one.
+        """
         self.context.on_epoch(self.name, row)
+        pruner = self.context.pruner
+        if pruner is not None and self.name == QAT:
+            pruner.after_epoch(row.epoch, row.val_top1, ptq=self.context.fingerprints[PTQ])
 
     def on_resume(self, epochs: int) -> None:
         """Keep for the record that so many epochs were there already, and whose they were."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
+from filelock import FileLock
 
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import ConfigError
@@ -19,6 +21,8 @@ from qatexp.store.atomic import write_text
 from qatexp.sweep.identity import trial_fingerprint
 
 log = logging.getLogger(__name__)
+
+PLAN_LOCK_FILE = ".plan.lock"
 
 
 def plan_sweep(
@@ -64,6 +68,16 @@ def write_plan(plan: SweepPlan, folder: Path) -> None:
         StoreError: it cannot be written.
     """
     write_text(folder / PLAN_FILE, json.dumps(asdict(plan), indent=1) + "\n")
+
+
+@contextmanager
+def plan_lock(folder: Path) -> Iterator[None]:
+    """Keep the plan of a folder to this process for a moment: others may work on its search too.
+
+    The system frees it when the process ends, however it does.
+    """
+    with FileLock(folder / PLAN_LOCK_FILE):
+        yield
 
 
 def with_points_of(file: str, points: Sequence[Sequence[str]]) -> list[list[str]]:

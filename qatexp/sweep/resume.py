@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from qatexp.errors import ConfigError, StoreError
 from qatexp.records import CONFIG_FINGERPRINT, load_record
-from qatexp.records.plan import PLAN_FILE, Point, SweepPlan, load_plan
+from qatexp.records.plan import PLAN_FILE, Point, Search, SweepPlan, load_plan
 
 AUTO, NEVER = "auto", "never"
+FINISHED = ("finished",)
+ENDED = ("finished", "pruned")
+"""What need not run again in a search."""
 
 
 def resumed(plan: SweepPlan, *, resume: str, sweeps: Path) -> tuple[Path | None, SweepPlan]:
@@ -31,11 +34,11 @@ def resumed(plan: SweepPlan, *, resume: str, sweeps: Path) -> tuple[Path | None,
     if resume == NEVER:
         return None, plan
     if resume != AUTO:
-        return Path(resume), _numbered(plan, earlier_plan(Path(resume)))
+        return Path(resume), _numbered(plan, earlier_plan(Path(resume)), Path(resume))
     for folder in sorted(sweeps.glob("[!.]*"), key=lambda path: path.name, reverse=True):
         earlier = readable_plan(folder)
         if earlier is not None and _is_asked_for(earlier, plan):
-            return folder, _numbered(plan, earlier)
+            return folder, _numbered(plan, earlier, folder)
     return None, plan
 
 
@@ -53,22 +56,34 @@ def in_folder(plan: SweepPlan, folder: Path, *, resume: str) -> SweepPlan:
             f"hydra.sweep.dir={folder} holds a sweep already, and sweep.resume=never starts a new "
             "one; give another folder, or sweep.resume=auto to add to it."
         )
-    return _numbered(plan, earlier)
+    return _numbered(plan, earlier, folder)
 
 
 def _is_asked_for(earlier: SweepPlan, plan: SweepPlan) -> bool:
+    if plan.search is not None or earlier.search is not None:
+        return _search_of(plan) == _search_of(earlier)
     wanted = plan.fingerprints
     return wanted in (earlier.fingerprints, frozenset(earlier.started_with))
 
 
-def is_finished(folder: Path, point: Point) -> bool:
-    """Whether the sweep in a folder has the finished record of this very point."""
+def _search_of(plan: SweepPlan) -> str | None:
+    return None if plan.search is None else plan.search.fingerprint
+
+
+def is_finished(folder: Path, point: Point, *, statuses: Collection[str] = FINISHED) -> bool:
+    """Whether the sweep in a folder has the record of this very point, and it is finished.
+
+    Args:
+        folder: of the sweep.
+        point: one of its points.
+        statuses: what counts as finished.
+    """
     try:
         record = load_record(folder / str(point.number))
     except StoreError:
         return False
     return (
-        record.status == "finished"
+        record.status in statuses
         and record.fingerprints.get(CONFIG_FINGERPRINT) == point.fingerprint
     )
 
@@ -96,7 +111,9 @@ def readable_plan(folder: Path) -> SweepPlan | None:
         return None
 
 
-def _numbered(plan: SweepPlan, earlier: SweepPlan) -> SweepPlan:
+def _numbered(plan: SweepPlan, earlier: SweepPlan, folder: Path) -> SweepPlan:
+    if plan.search is not None or earlier.search is not None:
+        return replace(earlier, search=_continued(plan.search, earlier.search, folder))
     numbers = {point.fingerprint: point.number for point in earlier.points}
     following = max(numbers.values(), default=-1) + 1
     points = []
@@ -113,6 +130,36 @@ def _numbered(plan: SweepPlan, earlier: SweepPlan) -> SweepPlan:
         started_with=earlier.started_with,
         has_ended=earlier.has_ended,
     )
+
+
+def _continued(search: Search | None, earlier: Search | None, folder: Path) -> Search:
+    """The search that goes on with another one; the number of its trials may be a new one.
+
+    Raises:
+        ConfigError: they are not about the same.
+    """
+    if search is None or earlier is None:
+        held, asked = ("a grid", "a search") if earlier is None else ("a search", "a grid")
+        raise ConfigError(
+            f"{folder} holds {held}, and this command asks for {asked}; give another folder, or "
+            "sweep.resume=auto without one."
+        )
+    for key in ("objectives", "space"):
+        ours, theirs = getattr(search, key), getattr(earlier, key)
+        if ours != theirs:
+            raise ConfigError(
+                f"{folder} holds a search with the {key} {' '.join(theirs)}, and this command has "
+                f"{' '.join(ours)}; give the same, or sweep.resume=never for a search of its own."
+            )
+    return search
+
+
+def search_is_done(folder: Path, plan: SweepPlan) -> bool:
+    """Whether a sweep is a search that has as many finished trials as it is to have."""
+    if plan.search is None:
+        return False
+    done = sum(is_finished(folder, point, statuses=ENDED) for point in plan.points)
+    return done >= plan.search.n_trials
 
 
 def united(plan: SweepPlan, earlier: Sequence[Point]) -> SweepPlan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,8 +20,8 @@ from qatexp.records.plan import SweepPlan, load_plan
 from qatexp.store.heartbeat import EXPIRY_SECONDS
 from qatexp.store.lock import Lock
 from qatexp.sweep.effort import effort
-from qatexp.sweep.planning import write_plan
-from qatexp.sweep.resume import is_finished, united
+from qatexp.sweep.planning import plan_lock, write_plan
+from qatexp.sweep.resume import is_finished, search_is_done, united
 from qatexp.tracking import Store, open_store, ui_hint
 
 if TYPE_CHECKING:
@@ -45,7 +45,11 @@ class SweepSession:
     left: frozenset[str] | None = None
     """Names of the trials to run; None where they are not known beforehand."""
     lock: Lock | None = None
-    """Held while this process works on the folder."""
+    """Held while this process works on the folder; None where others may join it in a search."""
+    elsewhere: frozenset[str] = frozenset()
+    """Names of trials that other processes run, which will close the sweep."""
+    epilogue: Callable[[Console], None] | None = None
+    """Prints what a search has found, behind the comparison."""
     started: float = field(default_factory=time.monotonic)
 
     def finish(self) -> int:
@@ -59,13 +63,17 @@ class SweepSession:
         files_text = "compare.html, compare.md, compare.csv, pareto.png"
         console.print(f"Comparison in {self.folder}: {files_text}", soft_wrap=True)
         self._tell_of_effort(sweep, console)
-        self._close(sweep, files)
-        with suppress(StoreError):  # of a sweep that another sweeper plans
-            write_plan(replace(load_plan(self.folder), has_ended=True), self.folder)
+        if self.epilogue is not None:
+            self.epilogue(console)
+        if not self.elsewhere:
+            self._close(sweep, files)
+            with suppress(StoreError), plan_lock(self.folder):  # of another sweeper, without a plan
+                write_plan(replace(load_plan(self.folder), has_ended=True), self.folder)
         if self.run_id is not None:
             console.print(ui_hint(), soft_wrap=True)
         self._leave()
-        return 1 if sweep.others else 0
+        failed = [trial for trial in sweep.others if trial.name not in self.elsewhere]
+        return 1 if failed else 0
 
     def _leave(self) -> None:
         _open.remove(self)
@@ -138,20 +146,36 @@ def open_sweep(config: ExperimentConfig, folder: Path, plan: SweepPlan | None) -
     Raises:
         QatexpError: the tracking store cannot be used, or the folder not be written to.
     """
-    lock = _locked(folder)
+    is_search = plan is not None and plan.search is not None
+    lock = None if is_search else _locked(folder)
     left = None if plan is None else _left(plan, folder)
-    is_done = plan is not None and plan.has_ended and not left
+    is_done = plan is not None and plan.has_ended and not left and left is not None
     store = None
     if config.tracking.enabled and not is_done:
         store = open_store(config.tracking, home=Path.cwd())
         store.close_dead_runs()
-    known = None if plan is None else plan.mlflow_run_id
-    run_id = None if store is None else _parent_run(store, folder, known)
-    if plan is not None and not is_done:
-        _save(replace(plan, mlflow_run_id=run_id or known, has_ended=False), folder)
+    with plan_lock(folder):
+        known = _known_parent(plan, folder)
+        run_id = None if store is None else _parent_run(store, folder, known)
+        if plan is not None and not is_done:
+            _save(replace(plan, mlflow_run_id=run_id or known, has_ended=False), folder)
     session = SweepSession(folder, store, run_id, left, lock)
     _open.append(session)
     return session
+
+
+def _known_parent(plan: SweepPlan | None, folder: Path) -> str | None:
+    """The parent run; another process may have opened it since the plan was made."""
+    if plan is None:
+        return None
+    with suppress(StoreError):
+        return plan.mlflow_run_id or load_plan(folder).mlflow_run_id
+    return plan.mlflow_run_id
+
+
+def open_session() -> SweepSession:
+    """The sweep of this process."""
+    return _open[-1]
 
 
 def _locked(folder: Path) -> Lock:
@@ -184,8 +208,10 @@ def _parent_run(store: Store, folder: Path, known: str | None) -> str:
     )
 
 
-def _left(plan: SweepPlan, folder: Path) -> frozenset[str]:
-    """Names of the trials that are not finished."""
+def _left(plan: SweepPlan, folder: Path) -> frozenset[str] | None:
+    """Names of the trials that are not finished; None for a search that has not found them yet."""
+    if plan.search is not None:
+        return frozenset() if search_is_done(folder, plan) else None
     left = (point for point in plan.points if not is_finished(folder, point))
     return frozenset(str(point.number) for point in left)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from qatexp.records import Record, load_record
 
@@ -82,6 +85,20 @@ def qatexp(home: Path, *arguments: str, timeout: float = 300, **environment: str
     runs = sorted((home / "multirun" / "single").glob("*"))
     folder = runs[-1] if runs else None
     return Outcome(result.returncode, result.stdout, result.stderr, home, folder)
+
+
+def killed(home: Path, when: str, *arguments: str) -> None:
+    """Start a command, and kill its whole process group once `when` appears in its log."""
+    command = [str(Path(sys.executable).with_name("qatexp")), *arguments]
+    with subprocess.Popen(
+        command, cwd=home, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if when in line:
+                os.killpg(process.pid, signal.SIGKILL)
+                return
+    pytest.fail(f"the command ended without {when!r} in its log")
 
 
 def comparable(record: Record) -> dict[str, Any]:

@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-from command import SMALL_SWEEP, Outcome, qatexp, trials
+from command import SMALL_SWEEP, Outcome, killed, qatexp, trials
 
 from qatexp.records import load_record
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("small sweep")]
 
 
-def killed(home: Path, when: str) -> None:
-    """Start the sweep, and kill its whole process group once `when` appears in its log."""
-    command = [str(Path(sys.executable).with_name("qatexp")), *SMALL_SWEEP]
-    with subprocess.Popen(
-        command, cwd=home, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if when in line:
-                os.killpg(process.pid, signal.SIGKILL)
-                return
-    pytest.fail(f"the sweep ended without {when!r} in its log")
-
-
 @pytest.fixture(scope="module")
 def resumed(tmp_path_factory) -> Outcome:
     """Killed in its first trial, and again in its second one; then run to its end."""
     home = tmp_path_factory.mktemp("killed")
-    killed(home, "qat epoch 1/1")
-    killed(home, "ptq done")
+    killed(home, "qat epoch 1/1", *SMALL_SWEEP)
+    killed(home, "ptq done", *SMALL_SWEEP)
     return qatexp(home, *SMALL_SWEEP)
 
 

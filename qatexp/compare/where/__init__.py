@@ -4,6 +4,7 @@ from qatexp.compare.where.evaluate import Value, holds
 from qatexp.compare.where.parse import WhereError, parse
 from qatexp.compare.where.vocabulary import (
     Vocabulary,
+    figures_of,
     trial_values,
     vocabulary,
     vocabulary_of,
@@ -13,6 +14,7 @@ __all__ = [
     "Value",
     "Vocabulary",
     "WhereError",
+    "figures_of",
     "holds",
     "parse",
     "trial_values",

@@ -98,10 +98,11 @@ def _values(trial: Trial, *, is_best: bool) -> dict[str, Value]:
     }
     if trial.record is None:
         return values
-    return {**values, "name": trial.record.name, **_figures(trial.record), **trial.record.params}
+    return {**values, "name": trial.record.name, **figures_of(trial.record), **trial.record.params}
 
 
-def _figures(record: Record) -> dict[str, Value]:
+def figures_of(record: Record) -> dict[str, Value]:
+    """Figures by name; those without a variant are of the file which the trial would deploy."""
     figures = record.metrics()
     deployed = deployable(record)
     if deployed is None:

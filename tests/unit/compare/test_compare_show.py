@@ -9,6 +9,7 @@ from rich.console import Console
 
 from qatexp.compare import collect, print_comparison, trials_table, variants_table
 from qatexp.compare.grid import Column, Grid, to_markdown
+from qatexp.compare.report import report
 from qatexp.compare.variants import variants_notes
 from qatexp.records import Agreement, Attempt, Certificate, Latency, Parity, Target, from_dict
 
@@ -154,6 +155,17 @@ def test_a_ptq_file_that_beats_its_qat_file_is_named(make_sweep, make_record):
     better = make_record(ptq=86.5, qat=80.0, size_bytes=100_000, lr=0.5)
     shown = " ".join(" ".join(printed(collect(make_sweep(make_record(), better)))).split())
     assert "the ptq file is on the front, and beats the qat file, in trial 1" in shown
+
+
+def test_a_pruned_trial_is_no_failure(make_sweep, make_record, failed):
+    error = {"stage": "qat", "kind": "pruned", "message": "after epoch 1 of 3: trial 0 is better"}
+    pruned = replace(failed, status="pruned", error=error)
+    sweep = collect(make_sweep(make_record(), pruned))
+    assert ([trial.name for trial in sweep.pruned], sweep.others) == (["1"], [])
+    text = " ".join(" ".join(printed(sweep)).split())
+    assert "2 trials, 1 pruned" in text
+    assert "trial 1 (lr\N{MULTIPLICATION SIGN}0.5) was pruned in qat after epoch 1 of 3" in text
+    assert not report(sweep).warnings
 
 
 def test_an_interrupted_sweep_says_how_far_it_got(make_sweep, make_record, failed):

@@ -1,0 +1,1 @@
+"""Searches: sweeps whose points Optuna chooses on the way, by the records of those before."""
