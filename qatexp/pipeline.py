@@ -23,10 +23,11 @@ from qatexp.stages.allocation import allocate_bits
 from qatexp.stages.context import Context, open_context
 from qatexp.stages.data import data
 from qatexp.stages.environment import environment
+from qatexp.stages.evaluate import Candidate, quantized
 from qatexp.stages.export import convert_and_export, export_fp32
 from qatexp.stages.fp32 import control, fp32
 from qatexp.stages.gate import train_quantized
-from qatexp.stages.measure import Candidate, measure, quantized
+from qatexp.stages.measure import measure
 from qatexp.stages.memory import memory_errors
 from qatexp.stages.ptq import ptq
 from qatexp.store.atomic import write_text

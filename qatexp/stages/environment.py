@@ -32,13 +32,12 @@ _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "
 def environment(device: torch.device) -> dict[str, Any]:
     """Describe this machine and this code, in JSON types."""
     commit, dirty = _git_state()
-    processor = cpu_description() or {}
     return {
         "python": platform.python_version(),
         "versions": {name: version_of(name) for name in _PACKAGES},
         "platform": platform.platform(),
-        "cpu": _cpu_model(processor),
-        "cpu_flags": _cpu_flags(processor),
+        "cpu": _cpu_model(),
+        "cpu_flags": cpu_flags(),
         "cpu_count": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": str(device),
@@ -48,12 +47,13 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
-def _cpu_model(description: dict[str, str]) -> str:
-    return description.get("model name") or platform.processor() or platform.machine()
+def _cpu_model() -> str:
+    return (cpu_description() or {}).get("model name") or platform.processor() or platform.machine()
 
 
-def _cpu_flags(description: dict[str, str]) -> list[str]:
-    present = flags_of(description)
+def cpu_flags() -> list[str]:
+    """Those of the processor's features that decide how int8 kernels run."""
+    present = flags_of(cpu_description() or {})
     return [flag for flag in _FLAGS if flag in present]
 
 

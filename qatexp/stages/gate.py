@@ -10,8 +10,8 @@ from pathlib import Path
 from qatexp.quantization.prepare import PreparedModel
 from qatexp.records import Attempt, Target
 from qatexp.stages.context import Context
+from qatexp.stages.evaluate import Candidate, deployed_scores
 from qatexp.stages.export import Deployment, convert_and_export
-from qatexp.stages.measure import Candidate, deployed_scores
 from qatexp.stages.qat import qat
 
 log = logging.getLogger(__name__)

@@ -1,23 +1,19 @@
-"""Measure every variant: accuracy in PyTorch and of the file, bytes, latency, integer share."""
+"""Measure every variant: bytes, latency and integer share, beside its accuracy."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-
-from torch import nn
+from dataclasses import replace
 
 from qatexp.config.variables import NEIGHBOURS
-from qatexp.measurement import Timing, compare_logits, time_in_turns
+from qatexp.measurement import Timing, time_in_turns
 from qatexp.quantization.inventory import ideal_bytes, parameter_count
 from qatexp.records import Latency, Parity, Variant
 from qatexp.runtimes import onnxruntime
 from qatexp.stages.certify import certify
 from qatexp.stages.context import Context
-from qatexp.stages.export import Deployment
-from qatexp.training import Scores, evaluate
+from qatexp.stages.evaluate import Candidate, Evaluation, evaluate_variant
 
 QUANTIZED = {"ptq", "qat"}
 TOP1_GAP = 0.1
@@ -25,23 +21,6 @@ TOP1_GAP = 0.1
 
 QAT_LOSS = 1.0
 """Points of deployed top-1 that qat may end below ptq before a run warns."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A trained model and the file that it was exported to.
-
-    `deployment` holds the forms between the two, where the model is quantized.
-    """
-
-    model: nn.Module
-    path: Path
-    deployment: Deployment | None = None
-
-
-def quantized(deployment: Deployment) -> Candidate:
-    """The candidate of a prepared model that was converted and exported."""
-    return Candidate(deployment.trained, deployment.path, deployment)
 
 
 def measure(
@@ -52,45 +31,29 @@ def measure(
     Returns:
         The figures by variant, and the parity of qat with its file (of ptq where there is no qat).
     """
+    found = {name: evaluate_variant(context, name, item) for name, item in candidates.items()}
     with context.stage("measure"):
-        scores = {name: _accuracy(context, item) for name, item in candidates.items()}
         latencies = _latencies(context, candidates)
         variants = {
-            name: _variant(context, item, *scores[name], latencies[name])
+            name: _variant(context, item, found[name], latencies[name])
             for name, item in candidates.items()
         }
         _warn_of_saturation(context, variants)
         _warn_of_neighbours(context)
-        for name in sorted(QUANTIZED & scores.keys()):
-            _warn_of_gap(context, name, *scores[name])
+        for name in sorted(QUANTIZED & found.keys()):
+            _warn_of_gap(context, name, found[name])
         _warn_of_loss(context, variants)
-    return variants, _parity(context, candidates, scores)
+    return variants, _parity(context, candidates, found)
 
 
 def _parity(
-    context: Context,
-    candidates: Mapping[str, Candidate],
-    scores: Mapping[str, tuple[Scores, Scores]],
+    context: Context, candidates: Mapping[str, Candidate], found: Mapping[str, Evaluation]
 ) -> Parity | None:
     name = next((name for name in ("qat", "ptq") if name in candidates), None)
     deployment = None if name is None else candidates[name].deployment
     if name is None or deployment is None:
         return None
-    trained, deployed = scores[name]
-    parity = compare_logits(trained.logits, deployed.logits)
-    return replace(parity, certificate=certify(context, deployment))
-
-
-def _accuracy(context: Context, item: Candidate) -> tuple[Scores, Scores]:
-    item.model.to(context.device)
-    trained = evaluate(item.model, context.data.eval_batches("test"))
-    return trained, deployed_scores(context, item.path, "test")
-
-
-def deployed_scores(context: Context, path: Path, split: str) -> Scores:
-    """Evaluate an exported file in its runtime on a split, on all cores."""
-    predict = onnxruntime.load(path, threads=os.cpu_count() or 1)
-    return evaluate(predict, context.data.eval_batches(split))
+    return replace(found[name].parity, certificate=certify(context, deployment))
 
 
 def _warn_of_saturation(context: Context, variants: Mapping[str, Variant]) -> None:
@@ -115,11 +78,11 @@ def _warn_of_neighbours(context: Context) -> None:
         )
 
 
-def _warn_of_gap(context: Context, name: str, trained: Scores, deployed: Scores) -> None:
-    gap = abs(trained.top1 - deployed.top1)
+def _warn_of_gap(context: Context, name: str, found: Evaluation) -> None:
+    gap = abs(found.top1 - found.deployed_top1)
     if gap > TOP1_GAP:
         context.warn(
-            f"{name} has {trained.top1:.2f} % in PyTorch but {deployed.top1:.2f} % deployed, "
+            f"{name} has {found.top1:.2f} % in PyTorch but {found.deployed_top1:.2f} % deployed, "
             f"{gap:.2f} points apart"
         )
 
@@ -168,19 +131,15 @@ def _latency(timing: Timing, baseline: Timing, batch_size: int, threads: int) ->
 def _variant(
     context: Context,
     item: Candidate,
-    trained: Scores,
-    deployed: Scores,
+    found: Evaluation,
     latencies: tuple[Latency, ...],
 ) -> Variant:
     description = onnxruntime.describe(item.path, context.data.example(1))
-    validation = None
-    if context.data.size("val") > 0:
-        validation = evaluate(item.model, context.data.eval_batches("val")).top1
     headline = latencies[0]
     return Variant(
-        top1=trained.top1,
-        deployed_top1=deployed.top1,
-        loss=trained.loss,
+        top1=found.top1,
+        deployed_top1=found.deployed_top1,
+        loss=found.loss,
         params=parameter_count(item.model),
         size_bytes=onnxruntime.stored_bytes(item.path),
         size_ideal_bytes=ideal_bytes(item.model),
@@ -188,7 +147,7 @@ def _variant(
         latency_ms_p95=headline.ms_p95,
         latency_speedup=headline.speedup,
         macs_int_share=description.macs_int_share,
-        val_top1=validation,
+        val_top1=found.val_top1,
         latencies=latencies,
         ops_int=description.ops_int,
         ops_float=description.ops_float,

@@ -65,6 +65,7 @@ def test_finished_stages_are_not_computed_again(resumed):
     assert first.cached["fp32"]
     assert first.cached["ptq"]
     assert second.cached["fp32"]
+    assert second.cached["evaluate_fp32"]
 
 
 def test_the_same_command_again_does_nothing(resumed):

@@ -430,6 +430,16 @@ def test_the_command_line_replaces_a_parameter_of_a_sweep_file(points):
     assert [config.qconfig.bits for config in found] == [3, 5]
 
 
+def test_files_of_sweeps_and_experiments_may_set_every_key(points, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    lines = "# @package _global_", "seed: 7", "trainer:", "  precision: bf16-mixed"
+    (tmp_path / "experiment" / "mine.yaml").write_text("\n".join(lines) + "\n")
+    config = points("--config-dir", str(tmp_path), "experiment=mine", "trainer.threads=2")[0]
+    assert (config.seed, config.trainer.precision, config.trainer.threads) == (7, "bf16-mixed", 2)
+    one = "qconfig.bits=8", "schedule.qat.lr_scale=0.1", "schedule.qat.epochs=1"
+    assert points("-m", "sweep=demo", *one)[0].trainer.threads == 1  # set in sweep/demo.yaml
+
+
 def test_a_folder_of_the_users_own_adds_members(points, tmp_path):
     folder = tmp_path / "o'neil's conf"
     (folder / "qconfig").mkdir(parents=True)

@@ -1,0 +1,110 @@
+"""Every step from the trained model to the deployed file, compared: networks x bits, one table.
+
+python benchmarks/parity.py [--networks mobilenet_v3_small,...] [--bits w8a8,w4a4,...]
+    [--cifar FOLDER --checkpoint FILE] [--steps 60] [--images 1000] [--folder DIR]
+
+Each network has its sweep on the command line: torchvision's on the digits at 32x32 (three epochs
+of FP32, one of QAT); with `--cifar`, ResNet-20 from a checkpoint on CIFAR-10 with so many steps of
+QAT. The Markdown table is read from the parity certificates in the records.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from qatexp.records import Record, load_record
+
+TORCHVISION = ("mobilenet_v3_small", "shufflenet_v2_x0_5", "efficientnet_b0")
+BITS = ("w8a8", "w4a4", "w3a3", "w2a2", "w4a8", "w8a4")
+COMMON = ("trainer.threads=1", "measure.rounds=3", "schedule.control=false")
+DIGITS = ("dataset=digits", "dataset.image_size=32", "schedule.fp32.epochs=3")
+
+
+def main() -> None:
+    """Run the sweeps and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--networks", default=",".join(TORCHVISION))
+    parser.add_argument("--bits", default=",".join(BITS))
+    parser.add_argument("--cifar", type=Path, help="images of CIFAR-10, for ResNet-20")
+    parser.add_argument("--checkpoint", type=Path, help="of ResNet-20")
+    parser.add_argument("--steps", type=int, default=60, help="of QAT of ResNet-20")
+    parser.add_argument("--images", type=int, default=1000, help="of the certificate, at most")
+    parser.add_argument("--folder", type=Path, help="where the sweeps run; default: a new one")
+    options = parser.parse_args()
+    home = options.folder or Path(tempfile.mkdtemp(prefix="parity_"))
+    home.mkdir(parents=True, exist_ok=True)
+    bits = options.bits.split(",")
+    experiments = {
+        name: [f"model={name}", *DIGITS, "schedule.qat.epochs=1"]
+        for name in options.networks.split(",")
+        if name
+    }
+    if options.cifar is not None:
+        experiments["resnet20"] = [
+            "experiment=cifar10_resnet20",
+            f"dataset.root={options.cifar.resolve()}",
+            f"model.checkpoint={options.checkpoint.resolve()}",
+            f"debug.limit_batches={options.steps}",
+        ]
+    print(
+        "| network | bits | weight codes moved | flipped by folding | folded = converted "
+        "| unoptimized file agrees | deployed file agrees | codes that the reference predicts |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for name, overrides in experiments.items():
+        for label, record in sweep(home, [*overrides, *COMMON], bits, options.images):
+            print(f"| {name} | {label} | {row(record)} |", flush=True)
+
+
+def sweep(
+    home: Path, overrides: list[str], bits: list[str], images: int
+) -> list[tuple[str, Record]]:
+    """Run one network at all bits; the records by the name of the bits."""
+    points = home / "points.yaml"
+    pairs = [pair for name in bits for pair in re.findall(r"w(\d)a(\d)", name)]
+    points.write_text(
+        "".join(
+            f"- {{qconfig.weight.bits: {weight}, qconfig.activation.bits: {activation}}}\n"
+            for weight, activation in pairs
+        )
+    )
+    command = [
+        str(Path(sys.executable).with_name("qatexp")),
+        "-m",
+        *overrides,
+        f"sweep.points={points}",
+        f"measure.certificate_images={images}",
+    ]
+    subprocess.run(command, cwd=home, check=True, stdout=subprocess.DEVNULL, stderr=sys.stderr)
+    plans = (home / "multirun" / "sweep").glob("*/sweep.json")
+    folder = max(plans, key=lambda plan: plan.stat().st_mtime).parent
+    return [(name.upper(), load_record(folder / str(index))) for index, name in enumerate(bits)]
+
+
+def row(record: Record) -> str:
+    """The cells of one trial."""
+    assert record.parity is not None
+    certificate = record.parity.certificate
+    assert certificate is not None
+    share = certificate.reference_codes_share
+    predicted = "not compared" if share is None else f"{share:.3%}"
+    named = ", ".join(certificate.reference_unmodelled)
+    return " | ".join(
+        [
+            str(certificate.weight_codes_moved),
+            f"{certificate.folding.flipped} of {certificate.images}",
+            "yes" if certificate.folded_equals_converted else "NO",
+            f"{certificate.unoptimized.top1_agreement:.2%}",
+            f"{certificate.optimized.top1_agreement:.2%}",
+            f"{predicted} ({named})" if named else predicted,
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
