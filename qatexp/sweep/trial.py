@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,19 @@ def planned_fingerprint(folder: Path) -> str | None:
     except StoreError:
         return None
     return next((p.fingerprint for p in points if str(p.number) == folder.name), None)
+
+
+def own_overrides(folder: Path, overrides: Sequence[str]) -> list[str]:
+    """The overrides in which a trial differs from others of its sweep's plan.
+
+    All of them where there is no plan, or nothing differs: those that all have say nothing of one.
+    """
+    try:
+        points = load_plan(folder.parent).points
+    except StoreError:
+        return list(overrides)
+    common = set.intersection(*(set(point.overrides) for point in points))
+    return [item for item in overrides if item not in common] or list(overrides)
 
 
 def mark_started(folder: Path) -> None:

@@ -183,7 +183,9 @@ class Store:
 
     def page_url(self) -> str | None:
         """Address of the saved view on an MLflow server; None for a store without a server."""
-        return self.uri.rstrip("/") + page_path(self.experiment_id) if is_server(self.uri) else None
+        if not is_server(self.uri):
+            return None
+        return self.uri.rstrip("/") + page_path(self.experiment_id, charts=True)
 
     def _create_run(self, name: str, tags: Mapping[str, Any]) -> RunLog:
         texts = {key: tag_text(key, value) for key, value in {**_origin(), **tags}.items()}
