@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import QatexpError, StoreError
 from qatexp.figures.trials import deployable
 from qatexp.records.plan import SweepPlan, load_plan
+from qatexp.sweep.best import settle_best
 from qatexp.sweep.effort import effort
 from qatexp.sweep.planning import write_plan
 from qatexp.sweep.resume import is_finished, united
@@ -38,6 +39,8 @@ _open: list[SweepSession] = []
 class SweepSession:
     """A sweep that is running."""
 
+    config: ExperimentConfig
+    """What its trials have in common."""
     folder: Path
     store: Store | None
     run_id: str | None
@@ -57,8 +60,11 @@ class SweepSession:
         print_comparison(sweep, console)
         files_text = "compare.html, compare.md, compare.csv, pareto.png"
         console.print(f"Comparison in {self.folder}: {files_text}", soft_wrap=True)
+        best = settle_best(sweep, self.config, store=self.store, sweep_run=self.run_id)
+        for line in best:
+            console.print(line, soft_wrap=True, highlight=False)
         self._tell_of_effort(sweep, console)
-        self._close(sweep, files)
+        self._close(sweep, files, best)
         with suppress(StoreError):  # of a sweep that another sweeper plans
             write_plan(replace(load_plan(self.folder), has_ended=True), self.folder)
         if self.run_id is not None:
@@ -96,7 +102,7 @@ class SweepSession:
                     self.run_id, status="KILLED", metrics={}, note=note, artifacts=files
                 )
 
-    def _close(self, sweep: Sweep, files: list[Path]) -> None:
+    def _close(self, sweep: Sweep, files: list[Path], lines: Sequence[str]) -> None:
         if self.store is None or self.run_id is None:
             return
         self.store.close_dead_runs()  # of trials whose processes were killed
@@ -113,7 +119,7 @@ class SweepSession:
             self.run_id,
             status="FAILED" if sweep.others else "FINISHED",
             metrics=metrics,
-            note=(self.folder / MARKDOWN_FILE).read_text(encoding="utf-8"),
+            note="\n\n".join([*lines, (self.folder / MARKDOWN_FILE).read_text(encoding="utf-8")]),
             artifacts=files,
         )
 
@@ -140,7 +146,7 @@ def open_sweep(config: ExperimentConfig, folder: Path, plan: SweepPlan | None) -
     run_id = None if store is None else _parent_run(store, folder, known)
     if plan is not None and not is_done:
         _save(replace(plan, mlflow_run_id=run_id or known, has_ended=False), folder)
-    session = SweepSession(folder, store, run_id, left, lock)
+    session = SweepSession(config, folder, store, run_id, left, lock)
     _open.append(session)
     return session
 

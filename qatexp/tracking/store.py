@@ -14,6 +14,7 @@ from qatexp.tracking.database import ensure_database
 from qatexp.tracking.experiment import ensure_experiment
 from qatexp.tracking.names import tag_text
 from qatexp.tracking.processes import PROCESS_TAG, close_dead_runs, this_process
+from qatexp.tracking.registry import Registered, register
 from qatexp.tracking.run import RunLog, Status
 from qatexp.tracking.uri import is_server, resolve_uri, sqlite_path
 from qatexp.tracking.view import KIND_TAG, SWEEP_KIND, page_path
@@ -180,6 +181,26 @@ class Store:
             log.log_artifacts(artifacts)
         finally:
             log.finish(status=status, metrics=named, tags={"mlflow.note.content": note})
+
+    def register(
+        self, run_id: str, variant: str, *, model: str, alias: str, tags: Mapping[str, Any]
+    ) -> Registered:
+        """Make a run's logged model the version of a registered model that an alias names.
+
+        Args:
+            run_id: a finished run.
+            variant: name of its logged model, ``qat``.
+            model: name of the registered model.
+            alias: taken from the version that had it.
+            tags: of the version.
+
+        Raises:
+            TrackingError: the store does not take it, or the run has no such model.
+        """
+        with translated(f"run {run_id} cannot be registered as {model} in {self.uri}"):
+            return register(
+                self._client, run_id=run_id, variant=variant, model=model, alias=alias, tags=tags
+            )
 
     def page_url(self) -> str | None:
         """Address of the saved view on an MLflow server; None for a store without a server."""
