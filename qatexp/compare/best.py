@@ -119,9 +119,13 @@ def _margin(best: Record, criterion: Criterion) -> tuple[float, str]:
 
 
 def _standard_error(percent: float, images: int) -> float:
-    """Of an accuracy, in points; not 0 where all of a few images are right (Laplace's rule)."""
-    share = (percent / 100.0 * images + 1.0) / (images + 2.0)
-    return 100.0 * math.sqrt(share * (1.0 - share) / images) if images else 0.0
+    """Of an accuracy, in points; not 0 where all of a few images are right.
+
+    With two successes and two failures added: Agresti and Coull 1998, The American Statistician 52.
+    """
+    count = images + 4.0
+    share = (percent / 100.0 * images + 2.0) / count
+    return 100.0 * math.sqrt(share * (1.0 - share) / count) if images else 0.0
 
 
 def _figure(record: Record, criterion: Criterion) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,10 @@ from qatexp.tracking.names import tag_text
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+
+
+VERSIONS_TAG = "mlflow.modelVersions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,7 @@ class Registered:
 def register(
     client: MlflowClient,
     *,
+    is_remote: bool,
     run_id: str,
     variant: str,
     model: str,
@@ -42,6 +48,7 @@ def register(
 
     Args:
         client: of the store of both, runs and registered models.
+        is_remote: whether the store is an MLflow server.
         run_id: a finished run.
         variant: name of its logged model, ``qat``.
         model: name of the registered model, which is created where it is missing.
@@ -54,30 +61,39 @@ def register(
     logged = _logged_model(client, run_id, variant)
     _ensure_model(client, model)
     texts = {key: tag_text(key, value) for key, value in tags.items()}
-    found = [
-        item
-        for item in client.search_model_versions(f"name = '{model}' and run_id = '{run_id}'")
-        if item.model_id == logged
-    ]
+    versions = client.search_model_versions(f"name = '{model}' and run_id = '{run_id}'")
+    # A server takes no path of its own disk; without one, MLflow (3.17) looks models:/ up in the
+    # process's global store, which need not be this one.
+    source = f"models:/{logged.model_id}" if is_remote else logged.artifact_location
+    found = [item for item in versions if item.source == source]
     if found:
         version = max(int(item.version) for item in found)
         for key, text in texts.items():
             client.set_model_version_tag(model, str(version), key, text)
     else:
         made = client.create_model_version(
-            model, source=f"models:/{logged}", run_id=run_id, model_id=logged, tags=texts
+            model, source=source, run_id=run_id, model_id=logged.model_id, tags=texts
         )
         version = int(made.version)
+        _link(client, logged, model, version)
     client.set_registered_model_alias(model, alias, str(version))
     return Registered(model, version, alias)
 
 
-def _logged_model(client: MlflowClient, run_id: str, variant: str) -> str:
+def _logged_model(client: MlflowClient, run_id: str, variant: str) -> LoggedModel:
     outputs = client.get_run(run_id).outputs
     for output in () if outputs is None else outputs.model_outputs:
-        if client.get_logged_model(output.model_id).name == variant:
-            return str(output.model_id)
+        logged = client.get_logged_model(output.model_id)
+        if logged.name == variant:
+            return logged
     raise TrackingError(f"run {run_id} has logged no model {variant}")
+
+
+def _link(client: MlflowClient, logged: LoggedModel, model: str, version: int) -> None:
+    """Have the pages of run and model name the version, as `mlflow.register_model` does."""
+    known = json.loads(logged.tags.get(VERSIONS_TAG) or "[]")
+    entry = {"name": model, "version": version}
+    client.set_logged_model_tags(logged.model_id, {VERSIONS_TAG: json.dumps([*known, entry])})
 
 
 def _ensure_model(client: MlflowClient, name: str) -> None:

@@ -199,7 +199,13 @@ class Store:
         """
         with translated(f"run {run_id} cannot be registered as {model} in {self.uri}"):
             return register(
-                self._client, run_id=run_id, variant=variant, model=model, alias=alias, tags=tags
+                self._client,
+                is_remote=is_server(self.uri),
+                run_id=run_id,
+                variant=variant,
+                model=model,
+                alias=alias,
+                tags=tags,
             )
 
     def page_url(self) -> str | None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-SECONDS = 60.0
+SECONDS = 120.0
 """Patience with one answer: a machine that is busy with trainings takes its time."""
 _OPTIONS = (
     "--headless",

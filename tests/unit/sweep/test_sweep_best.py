@@ -49,7 +49,7 @@ def sweep(tmp_path):
         variant = Variant(top1, top1, 0.5, 1, size, size, 1.0, 1.0, 1.0, 1.0, file="artifacts/q")
         folder = tmp_path / str(number)
         folder.mkdir()
-        params = {"model": "net", "dataset": "digits", "qconfig.bits": 2 + number}
+        params = {"model": "net", "dataset": "digits", "seed": 2 + number}
         data = {"name": "digits", "test": 1000}
         record = Record("net-digits", "finished", params, f"run{number}", {"qat": variant})
         write_record(Record(**{**_fields(record), "data": data}), folder)
@@ -71,7 +71,7 @@ def kept(sweep):
 def test_the_best_trial_is_told_kept_and_registered(sweep):
     store = FakeStore()
     lines = settle(sweep, config(), store)
-    assert lines[0].startswith("best: qat of trial 1 (bits 3), by max deployed_top1 (within 0.9")
+    assert lines[0].startswith("best: qat of trial 1 (seed 3), by max deployed_top1 (within 0.9")
     assert lines[1] == "registered as version 1 of net-digits: models:/net-digits@best"
     ((run_id, variant, tags),) = store.calls
     assert (run_id, variant) == ("run1", "qat")

@@ -30,7 +30,12 @@ def test_the_alias_loads_the_file_that_was_measured(store, client, finished, onn
     version = client.get_model_version_by_alias("net-digits", "best")
     assert version.run_id == run_id
     assert version.tags == {"deployed_top1": "99.16", "qatexp.trial": "3"}
-    assert client.get_logged_model(version.model_id).name == "qat"
+    models = [
+        client.get_logged_model(output.model_id)
+        for output in client.get_run(run_id).outputs.model_outputs
+    ]
+    linked = {item.name: item.tags.get("mlflow.modelVersions") for item in models}
+    assert linked == {"ptq": None, "qat": '[{"name": "net-digits", "version": 1}]'}
     (tmp_path / "copy").mkdir()
     copy = download_artifacts(found.uri, dst_path=str(tmp_path / "copy"), tracking_uri=store.uri)
     (file,) = (tmp_path / "copy").rglob("model.onnx")
