@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from qatexp.compare import Best, Sweep, best_trial
+from qatexp.compare.write import MARKDOWN_FILE
 from qatexp.config.criteria import criteria
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import ConfigError, TrackingError
@@ -33,7 +35,7 @@ def settle_best(
     Args:
         sweep: with all its trials.
         config: what they have in common.
-        store: where they are logged, if it is open already.
+        store: where they are logged; None where their parent run has ended already.
         sweep_run: their parent run in MLflow.
 
     Returns:
@@ -57,6 +59,16 @@ def settle_best(
     found = {**content, "registered": kept}
     write_text(sweep.folder / BEST_FILE, json.dumps(found, indent=1) + "\n")
     return [best.text, *_told(kept)]
+
+
+def sweep_note(folder: Path, lines: Sequence[str]) -> str:
+    """What the page of a sweep's parent run says: the best trial, then the comparison.
+
+    Args:
+        folder: of a sweep that has been compared.
+        lines: from `settle_best`.
+    """
+    return "\n\n".join([*lines, (folder / MARKDOWN_FILE).read_text(encoding="utf-8")])
 
 
 def _content(best: Best, config: ExperimentConfig) -> dict[str, Any]:
@@ -120,14 +132,18 @@ def _register(
     run_id = best.record.mlflow_run_id
     assert run_id is not None
     try:
-        store = store or open_store(config.tracking, home=Path.cwd())
-        found = store.register(
-            run_id, best.name, model=place["model"], alias=place["alias"], tags=tags
-        )
+        opened = store or open_store(config.tracking, home=Path.cwd())
+        names = {"model": place["model"], "alias": place["alias"]}
+        found = opened.register(run_id, best.name, **names, tags=tags, note=best.text)
+        registered = {**place, **asdict(found)}
+        if store is None and sweep_run is not None:
+            # The sweep had ended, and its page names the best trial of an earlier rule.
+            lines = [best.text, *_told(registered)]
+            opened.set_note(sweep_run, sweep_note(best.trial.folder.parent, lines))
     except TrackingError as problem:
         log.warning("the best trial is not registered: %s", problem)
         return None
-    return {**place, **asdict(found)}
+    return registered
 
 
 def _told(registered: dict[str, Any] | None) -> list[str]:

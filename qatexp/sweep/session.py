@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 from filelock import BaseFileLock, FileLock, Timeout
 
 from qatexp.compare import Sweep, collect, print_comparison, write_comparison
-from qatexp.compare.write import MARKDOWN_FILE
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import QatexpError, StoreError
 from qatexp.figures.trials import deployable
 from qatexp.records.plan import SweepPlan, load_plan
-from qatexp.sweep.best import settle_best
+from qatexp.sweep.best import settle_best, sweep_note
 from qatexp.sweep.effort import effort
 from qatexp.sweep.planning import write_plan
 from qatexp.sweep.resume import is_finished, united
@@ -48,6 +47,8 @@ class SweepSession:
     """Names of the trials to run; None where they are not known beforehand."""
     lock: BaseFileLock | None = None
     """Held while this process works on the folder."""
+    known_run: str | None = None
+    """The parent run of a sweep that goes on, or has ended."""
     started: float = field(default_factory=time.monotonic)
 
     def finish(self) -> int:
@@ -60,7 +61,8 @@ class SweepSession:
         print_comparison(sweep, console)
         files_text = "compare.html, compare.md, compare.csv, pareto.png"
         console.print(f"Comparison in {self.folder}: {files_text}", soft_wrap=True)
-        best = settle_best(sweep, self.config, store=self.store, sweep_run=self.run_id)
+        parent = self.run_id or self.known_run
+        best = settle_best(sweep, self.config, store=self.store, sweep_run=parent)
         for line in best:
             console.print(line, soft_wrap=True, highlight=False)
         self._tell_of_effort(sweep, console)
@@ -92,7 +94,7 @@ class SweepSession:
         note = "This sweep was cut off."
         try:
             files = write_comparison(collect(self.folder), self.folder)
-            note = f"{note}\n\n{(self.folder / MARKDOWN_FILE).read_text(encoding='utf-8')}"
+            note = sweep_note(self.folder, [note])
         except StoreError as problem:
             log.warning("%s", problem)
         finally:
@@ -119,7 +121,7 @@ class SweepSession:
             self.run_id,
             status="FAILED" if sweep.others else "FINISHED",
             metrics=metrics,
-            note="\n\n".join([*lines, (self.folder / MARKDOWN_FILE).read_text(encoding="utf-8")]),
+            note=sweep_note(self.folder, lines),
             artifacts=files,
         )
 
@@ -146,7 +148,7 @@ def open_sweep(config: ExperimentConfig, folder: Path, plan: SweepPlan | None) -
     run_id = None if store is None else _parent_run(store, folder, known)
     if plan is not None and not is_done:
         _save(replace(plan, mlflow_run_id=run_id or known, has_ended=False), folder)
-    session = SweepSession(config, folder, store, run_id, left, lock)
+    session = SweepSession(config, folder, store, run_id, left, lock, known)
     _open.append(session)
     return session
 

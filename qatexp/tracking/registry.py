@@ -41,6 +41,7 @@ def register(
     model: str,
     alias: str,
     tags: Mapping[str, Any],
+    note: str,
 ) -> Registered:
     """Make a run's logged model a version, unless it is one already, and point the alias at it.
 
@@ -54,6 +55,7 @@ def register(
         model: name of the registered model, which is created where it is missing.
         alias: is taken from whichever version has it.
         tags: of the version; those of an earlier registration are written anew.
+        note: Markdown, shown on the version's page.
 
     Raises:
         TrackingError: the run has logged no such model.
@@ -76,6 +78,7 @@ def register(
         )
         version = int(made.version)
         _link(client, logged, model, version)
+    client.update_model_version(model, str(version), description=note)
     client.set_registered_model_alias(model, alias, str(version))
     return Registered(model, version, alias)
 

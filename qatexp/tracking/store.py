@@ -22,7 +22,7 @@ from qatexp.tracking.view import KIND_TAG, SWEEP_KIND, page_path
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-
+NOTE_TAG = "mlflow.note.content"
 SUPERSEDED_TAG = "qatexp.superseded"
 """Of a run whose trial was started again."""
 
@@ -151,7 +151,7 @@ class Store:
         Raises:
             TrackingError: the store does not take the run.
         """
-        kind = {KIND_TAG: SWEEP_KIND, "mlflow.note.content": note}
+        kind = {KIND_TAG: SWEEP_KIND, NOTE_TAG: note}
         return self._create_run(name, {**tags, **kind}).run_id
 
     def finish_sweep(
@@ -180,10 +180,17 @@ class Store:
         try:
             log.log_artifacts(artifacts)
         finally:
-            log.finish(status=status, metrics=named, tags={"mlflow.note.content": note})
+            log.finish(status=status, metrics=named, tags={NOTE_TAG: note})
 
     def register(
-        self, run_id: str, variant: str, *, model: str, alias: str, tags: Mapping[str, Any]
+        self,
+        run_id: str,
+        variant: str,
+        *,
+        model: str,
+        alias: str,
+        tags: Mapping[str, Any],
+        note: str,
     ) -> Registered:
         """Make a run's logged model the version of a registered model that an alias names.
 
@@ -193,6 +200,7 @@ class Store:
             model: name of the registered model.
             alias: taken from the version that had it.
             tags: of the version.
+            note: Markdown, shown on the version's page.
 
         Raises:
             TrackingError: the store does not take it, or the run has no such model.
@@ -206,7 +214,17 @@ class Store:
                 model=model,
                 alias=alias,
                 tags=tags,
+                note=note,
             )
+
+    def set_note(self, run_id: str, note: str) -> None:
+        """Replace the Markdown on a run's page.
+
+        Raises:
+            TrackingError: the store does not take it.
+        """
+        with translated(f"the note of run {run_id} cannot be changed"):
+            self._client.set_tag(run_id, NOTE_TAG, tag_text(NOTE_TAG, note))
 
     def page_url(self) -> str | None:
         """Address of the saved view on an MLflow server; None for a store without a server."""

@@ -16,6 +16,7 @@ from qatexp.config.schema import (
 from qatexp.errors import TrackingError
 from qatexp.pipeline import write_record
 from qatexp.records import Record, Variant
+from qatexp.sweep import best
 from qatexp.sweep.best import BEST_FILE, settle_best
 from qatexp.tracking import Registered
 
@@ -26,12 +27,16 @@ class FakeStore:
     def __init__(self, problem=None):
         self.problem = problem
         self.calls = []
+        self.notes = []
 
-    def register(self, run_id, variant, *, model, alias, tags):
+    def register(self, run_id, variant, *, model, alias, tags, note):
         if self.problem is not None:
             raise self.problem
         self.calls.append((run_id, variant, tags))
         return Registered(model, len(self.calls), alias)
+
+    def set_note(self, run_id, note):
+        self.notes.append((run_id, note))
 
 
 def config(*, select=("max:deployed_top1",), enabled=True, **registry):
@@ -102,6 +107,16 @@ def test_what_was_asked_for_anew_is_registered_anew(sweep, changed, run_id):
     store = FakeStore()
     settle(sweep, config(**changed), store)
     assert [call[0] for call in store.calls] == [run_id]
+
+
+def test_a_sweep_that_had_ended_gets_a_new_note(sweep, monkeypatch):
+    """Its parent run is closed; its page must not go on naming the trial of the earlier rule."""
+    settle(sweep, config(), FakeStore())
+    (sweep.folder / "compare.md").write_text("| trial |")
+    store = FakeStore()
+    monkeypatch.setattr(best, "open_store", lambda *_, **__: store)
+    lines = settle(sweep, config(select=["min:size_bytes"]), None)
+    assert store.notes == [("parent", "\n\n".join([*lines, "| trial |"]))]
 
 
 def test_without_tracking_the_best_trial_is_kept_in_the_folder_alone(sweep):
