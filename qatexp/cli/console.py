@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import logging.config
 import sys
 from pathlib import Path
@@ -13,11 +14,28 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of the signal, as shells have it."""
 
 
+_warned: set[str] = set()
+"""Warnings that this process has shown; handlers come and go with the trials of a sweep."""
+
+
 class ConsoleHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Write to whatever `sys.stderr` is at the time: progress bars replace it while they live."""
+    """Write to whatever `sys.stderr` is at the time: progress bars replace it while they live.
+
+    A warning is shown once per process: the trials of a serial sweep share most of theirs. The log
+    file of each trial, and its record, have all of them.
+    """
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record, unless it is a warning that stands on the terminal already."""
+        if record.levelno == logging.WARNING:
+            message = record.getMessage()
+            if message in _warned:
+                return
+            _warned.add(message)
+        super().emit(record)
 
     @property
     def stream(self) -> object:

@@ -20,6 +20,7 @@ from qatexp.sweep.identity import trial_fingerprint
 from qatexp.sweep.trial import (
     earlier_run,
     end_with_parent,
+    own_overrides,
     planned_fingerprint,
     skipped,
     too_many_failures,
@@ -87,7 +88,7 @@ def run_tracked(config: ExperimentConfig, folder: Path, *, overrides: list[str])
                 store.supersede(earlier)
             tracker = stack.enter_context(
                 store.start_run(
-                    name=_run_name(config, overrides),
+                    name=_run_name(config, folder, overrides),
                     params=flat_params(config),
                     tags={"qatexp.folder": str(folder), "qatexp.overrides": " ".join(overrides)},
                     parent_run_id=os.environ.get(PARENT_RUN),
@@ -120,13 +121,19 @@ def _tell_of_interrupt(config: ExperimentConfig, folder: Path) -> None:
     complain(f"the run's folder is {os.path.relpath(folder)}")
 
 
-def _run_name(config: ExperimentConfig, overrides: list[str]) -> str:
-    """Name a run by what the user asked for: the overrides, with keys as short as they can be."""
-    words = [item.partition("=") for item in overrides if "=" in item]
-    keys = short_names([key for key, _, _ in words])
-    values = [value for _, _, value in words]
+def _run_name(config: ExperimentConfig, folder: Path, overrides: list[str]) -> str:
+    """Name a run by what the user asked for: the overrides, with keys as short as they can be.
+
+    A trial goes by its number and by what it has of its own: lists and legends cut names short.
+    """
+    is_trial = PARENT_RUN in os.environ
+    words = own_overrides(folder, overrides) if is_trial else overrides
+    parts = [item.partition("=") for item in words if "=" in item]
+    keys = short_names([key for key, _, _ in parts])
+    values = [value for _, _, value in parts]
     short = [f"{key}={value}" for key, value in zip(keys, values, strict=True)]
-    return " ".join([config.name, *short])[:250]
+    name = [f"{folder.name}:", *short, f"({config.name})"] if is_trial else [config.name, *short]
+    return " ".join(name)[:250]
 
 
 def _show(record: Record, folder: Path) -> None:

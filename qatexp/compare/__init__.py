@@ -1,5 +1,6 @@
 """Compare the variants of a run, or the trials of sweeps: tables, files, a page, a picture."""
 
+from qatexp.compare.best import Best, best_trial
 from qatexp.compare.collect import Sweep, Trial, collect, newest_sweep
 from qatexp.compare.gather import gather
 from qatexp.compare.pareto import pareto
@@ -8,8 +9,10 @@ from qatexp.compare.show import print_comparison, trials_table, variants_table
 from qatexp.compare.write import write_comparison
 
 __all__ = [
+    "Best",
     "Sweep",
     "Trial",
+    "best_trial",
     "collect",
     "gather",
     "newest_sweep",

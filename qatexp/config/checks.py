@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qatexp.config.constraints import Range
+from qatexp.config.criteria import check_selection
 from qatexp.config.schema import Backend, Budget, Decay, ExperimentConfig, Pack, Select, Teacher
 from qatexp.config.targets import check_target
 from qatexp.errors import ConfigError
@@ -45,6 +46,7 @@ def check(config: ExperimentConfig) -> None:
     _check_threads(config)
     _check_normalization(config)
     _check_batch(config)
+    check_selection(config)
 
 
 def _check_targets(config: ExperimentConfig) -> None:

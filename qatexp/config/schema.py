@@ -373,12 +373,25 @@ class MeasureConfig:
 
 
 @dataclass(slots=True)
+class RegistryConfig:
+    """Under which registered model a sweep's best trial becomes a version, and with which alias.
+
+    `model: null` takes the names of model and data set: ``resnet8-digits``.
+    """
+
+    enabled: bool = True
+    model: str | None = None
+    alias: str = "best"
+
+
+@dataclass(slots=True)
 class TrackingConfig:
     """Where runs are logged. `uri: null` means `MLFLOW_TRACKING_URI`, else the local store."""
 
     enabled: bool = True
     uri: str | None = None
     experiment: str = "qatexp"
+    registry: RegistryConfig = field(default_factory=RegistryConfig)
 
 
 @dataclass(slots=True)
@@ -396,9 +409,9 @@ class SweepConfig:
     `resume`: auto goes on with the newest sweep of the same points, never starts a new one, and a
     folder goes on with the sweep in it. After `max_failures` failed trials no further one starts.
     `points` is a YAML file with a list of points; `exclude` leaves out the points for which one of
-    its expressions holds. In a search, QAT of a trial is pruned where a finished one that is no
-    larger and no slower was better by more than `prune_margin` points of validation top-1 at the
-    same epoch; null: never.
+    its expressions holds. `select` chooses the best trial, see `qatexp.config.criteria`. In a
+    search, QAT of a trial is pruned where a finished one that is no larger and no slower was better
+    by more than `prune_margin` points of validation top-1 at the same epoch; null: never.
     """
 
     resume: str = "auto"
@@ -406,6 +419,9 @@ class SweepConfig:
     points: str | None = None
     exclude: list[str] = field(default_factory=list)
     prune_margin: float | None = field(default=None, metadata=limited(AT_LEAST_ZERO))
+    select: list[str] = field(
+        default_factory=lambda: ["max:val_top1", "min:size_bytes", "min:latency_ms_p50"]
+    )
 
 
 @dataclass(slots=True)

@@ -25,6 +25,10 @@ class Restored:
     """Keys that the original's version did not have, with today's defaults."""
 
 
+_AROUND = ("tracking.", "cache.", "sweep.")
+"""Branches on which no figure depends."""
+
+
 def restore(origin: Origin, settings: Sequence[str] = (), *, tracked: bool = True) -> Restored:
     """Restore the configuration of a run, with its threads and device, and check it anew.
 
@@ -51,7 +55,8 @@ def restore(origin: Origin, settings: Sequence[str] = (), *, tracked: bool = Tru
         raise ConfigError(f"{origin.source}: {_with_advice(problem, origin)}") from problem
     before = dict(_leaves("", content))
     today = dict(_leaves("", plain_config(config)))
-    added = tuple(Change(key, None, today[key]) for key in today if key not in before)
+    new = (key for key in today if key not in before and not key.startswith(_AROUND))
+    added = tuple(Change(key, None, today[key]) for key in new)
     return Restored(config, changes, added)
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qatexp.compare import Sweep, collect, print_comparison, write_comparison
-from qatexp.compare.write import MARKDOWN_FILE
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import QatexpError, StoreError
 from qatexp.figures.trials import deployable
@@ -19,6 +18,7 @@ from qatexp.records import PROCESS_STAGE
 from qatexp.records.plan import SweepPlan, load_plan
 from qatexp.store.heartbeat import EXPIRY_SECONDS
 from qatexp.store.lock import Lock
+from qatexp.sweep.best import settle_best, sweep_note
 from qatexp.sweep.effort import effort
 from qatexp.sweep.planning import plan_lock, write_plan
 from qatexp.sweep.resume import is_finished, search_is_done, united
@@ -39,6 +39,8 @@ _open: list[SweepSession] = []
 class SweepSession:
     """A sweep that is running."""
 
+    config: ExperimentConfig
+    """What its trials have in common."""
     folder: Path
     store: Store | None
     run_id: str | None
@@ -46,6 +48,8 @@ class SweepSession:
     """Names of the trials to run; None where they are not known beforehand."""
     lock: Lock | None = None
     """Held while this process works on the folder; None where others may join it in a search."""
+    known_run: str | None = None
+    """The parent run of a sweep that goes on, or has ended."""
     elsewhere: frozenset[str] = frozenset()
     """Names of trials that other processes run, which will close the sweep."""
     epilogue: Callable[[Console], None] | None = None
@@ -62,11 +66,15 @@ class SweepSession:
         print_comparison(sweep, console)
         files_text = "compare.html, compare.md, compare.csv, pareto.png"
         console.print(f"Comparison in {self.folder}: {files_text}", soft_wrap=True)
+        parent = self.run_id or self.known_run
+        best = settle_best(sweep, self.config, store=self.store, sweep_run=parent)
+        for line in best:
+            console.print(line, soft_wrap=True, highlight=False)
         self._tell_of_effort(sweep, console)
         if self.epilogue is not None:
             self.epilogue(console)
         if not self.elsewhere:
-            self._close(sweep, files)
+            self._close(sweep, files, best)
             with suppress(StoreError), plan_lock(self.folder):  # of another sweeper, without a plan
                 write_plan(replace(load_plan(self.folder), has_ended=True), self.folder)
         if self.run_id is not None:
@@ -95,7 +103,7 @@ class SweepSession:
         note = "This sweep was cut off."
         try:
             files = write_comparison(collect(self.folder), self.folder)
-            note = f"{note}\n\n{(self.folder / MARKDOWN_FILE).read_text(encoding='utf-8')}"
+            note = sweep_note(self.folder, [note])
         except StoreError as problem:
             log.warning("%s", problem)
         finally:
@@ -105,7 +113,7 @@ class SweepSession:
                     self.run_id, status="KILLED", metrics={}, note=note, artifacts=files
                 )
 
-    def _close(self, sweep: Sweep, files: list[Path]) -> None:
+    def _close(self, sweep: Sweep, files: list[Path], lines: Sequence[str]) -> None:
         if self.store is None or self.run_id is None:
             return
         self.store.close_dead_runs()  # of trials whose processes were killed
@@ -124,7 +132,7 @@ class SweepSession:
             self.run_id,
             status="FAILED" if sweep.others else "FINISHED",
             metrics=metrics,
-            note=(self.folder / MARKDOWN_FILE).read_text(encoding="utf-8"),
+            note=sweep_note(self.folder, lines),
             artifacts=files,
         )
 
@@ -159,7 +167,7 @@ def open_sweep(config: ExperimentConfig, folder: Path, plan: SweepPlan | None) -
         run_id = None if store is None else _parent_run(store, folder, known)
         if plan is not None and not is_done:
             _save(replace(plan, mlflow_run_id=run_id or known, has_ended=False), folder)
-    session = SweepSession(folder, store, run_id, left, lock)
+    session = SweepSession(config, folder, store, run_id, left, lock, known)
     _open.append(session)
     return session
 

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,19 @@ def is_done(folder: Path) -> bool:
         and planned is not None
         and record.fingerprints.get(CONFIG_FINGERPRINT) == planned
     )
+
+
+def own_overrides(folder: Path, overrides: Sequence[str]) -> list[str]:
+    """The overrides in which a trial differs from others of its sweep's plan.
+
+    All of them where there is no plan, or nothing differs: those that all have say nothing of one.
+    """
+    try:
+        points = load_plan(folder.parent).points
+    except StoreError:
+        return list(overrides)
+    common = set.intersection(*(set(point.overrides) for point in points))
+    return [item for item in overrides if item not in common] or list(overrides)
 
 
 def mark_started(folder: Path) -> None:

@@ -35,12 +35,13 @@ def ensure_experiment(client: MlflowClient, *, name: str, uri: str) -> str:
             f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
         )
     _warn_if_moved(experiment, uri=uri)
-    for key, value in experiment_tags(since=experiment.creation_time).items():
+    experiment_id = str(experiment.experiment_id)
+    for key, value in experiment_tags(experiment_id, since=experiment.creation_time).items():
         present = experiment.tags.get(key)
         # A note that somebody wrote in MLflow stays; the view follows this version of qatexp.
         if present is None or (key == VIEW_TAG and present != value):
-            client.set_experiment_tag(experiment.experiment_id, key, value)
-    return str(experiment.experiment_id)
+            client.set_experiment_tag(experiment_id, key, value)
+    return experiment_id
 
 
 def _find_or_create(client: MlflowClient, *, name: str, uri: str) -> Experiment:

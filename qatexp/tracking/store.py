@@ -15,6 +15,7 @@ from qatexp.tracking.database import ensure_database
 from qatexp.tracking.experiment import ensure_experiment
 from qatexp.tracking.names import tag_text
 from qatexp.tracking.processes import PROCESS_TAG, close_dead_runs
+from qatexp.tracking.registry import Registered, register
 from qatexp.tracking.run import RunLog, Status
 from qatexp.tracking.uri import is_server, resolve_uri, sqlite_path
 from qatexp.tracking.view import KIND_TAG, SWEEP_KIND, page_path
@@ -22,7 +23,7 @@ from qatexp.tracking.view import KIND_TAG, SWEEP_KIND, page_path
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-
+NOTE_TAG = "mlflow.note.content"
 SUPERSEDED_TAG = "qatexp.superseded"
 """Of a run whose trial was started again."""
 
@@ -161,7 +162,7 @@ class Store:
         Raises:
             TrackingError: the store does not take the run.
         """
-        kind = {KIND_TAG: SWEEP_KIND, "mlflow.note.content": note}
+        kind = {KIND_TAG: SWEEP_KIND, NOTE_TAG: note}
         return self._create_run(name, {**tags, **kind}).run_id
 
     def finish_sweep(
@@ -190,11 +191,57 @@ class Store:
         try:
             log.log_artifacts(artifacts)
         finally:
-            log.finish(status=status, metrics=named, tags={"mlflow.note.content": note})
+            log.finish(status=status, metrics=named, tags={NOTE_TAG: note})
+
+    def register(
+        self,
+        run_id: str,
+        variant: str,
+        *,
+        model: str,
+        alias: str,
+        tags: Mapping[str, Any],
+        note: str,
+    ) -> Registered:
+        """Make a run's logged model the version of a registered model that an alias names.
+
+        Args:
+            run_id: a finished run.
+            variant: name of its logged model, ``qat``.
+            model: name of the registered model.
+            alias: taken from the version that had it.
+            tags: of the version.
+            note: Markdown, shown on the version's page.
+
+        Raises:
+            TrackingError: the store does not take it, or the run has no such model.
+        """
+        with translated(f"run {run_id} cannot be registered as {model} in {self.uri}"):
+            return register(
+                self._client,
+                is_remote=is_server(self.uri),
+                run_id=run_id,
+                variant=variant,
+                model=model,
+                alias=alias,
+                tags=tags,
+                note=note,
+            )
+
+    def set_note(self, run_id: str, note: str) -> None:
+        """Replace the Markdown on a run's page.
+
+        Raises:
+            TrackingError: the store does not take it.
+        """
+        with translated(f"the note of run {run_id} cannot be changed"):
+            self._client.set_tag(run_id, NOTE_TAG, tag_text(NOTE_TAG, note))
 
     def page_url(self) -> str | None:
         """Address of the saved view on an MLflow server; None for a store without a server."""
-        return self.uri.rstrip("/") + page_path(self.experiment_id) if is_server(self.uri) else None
+        if not is_server(self.uri):
+            return None
+        return self.uri.rstrip("/") + page_path(self.experiment_id, charts=True)
 
     def _create_run(self, name: str, tags: Mapping[str, Any]) -> RunLog:
         texts = {key: tag_text(key, value) for key, value in {**_origin(), **tags}.items()}

@@ -59,7 +59,7 @@ def serve(config: TrackingConfig, *, home: Path, port: int) -> int:
     log.parent.mkdir(parents=True, exist_ok=True)
     with sigterm_raises(), _running(_command(uri, port=port), log=log) as server:
         _wait_until_ready(server, port=port, log=log)
-        address = f"http://{HOST}:{port}{page_path(store.experiment_id)}"
+        address = f"http://{HOST}:{port}{page_path(store.experiment_id, charts=True)}"
         print(f"MLflow: {address}  (Ctrl-C stops it)", flush=True)
         return _wait_until_interrupted(server, log=log)
 

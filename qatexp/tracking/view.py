@@ -20,9 +20,11 @@ SWEEP_KIND, ANALYSIS_KIND, RERUN_KIND = "sweep", "analysis", "rerun"
 
 PARAMS = ("qconfig.weight.bits", "schedule.qat.lr_scale", "schedule.qat.epochs")
 ACCURACY, SIZE, LATENCY = "qat/deployed_top1", "qat/size_bytes", "qat/latency_ms_p50"
+PTQ_ACCURACY = "ptq/deployed_top1"
 # As many columns as fit a window of 1600 pixels; MLflow sorts them by name and cuts them at 100.
-METRICS = ("ptq/deployed_top1", ACCURACY, SIZE, LATENCY)
-SECTION = "qatexp-section-tradeoff"
+METRICS = (PTQ_ACCURACY, ACCURACY, SIZE, LATENCY)
+TRADE_OFFS, CURVES = "Trade-offs", "Training curves"
+VIEW_NAME = "qatexp: accuracy, size, latency"
 
 NOTE = """\
 Accuracy, size and latency of the **exported files**: `fp32`, after training (`ptq`), `qat`.
@@ -35,24 +37,33 @@ Accuracy, size and latency of the **exported files**: `fp32`, after training (`p
 | `*/latency_speedup` | against `fp32`, measured in turns in one process |
 | `parity/top1_agreement` | share of images on which training and deployment agree |
 | `*_epochs/…` | training curves |
-
-Open the saved view **qatexp: accuracy, size, latency** (menu above) to compare runs.
 """
+# Its first line is all that MLflow shows of a note that is folded.
+LINKS = "**Compare the runs: [charts]({charts}) · [table]({table})** (saved view *{name}*)\n\n"
 
 
-def experiment_tags(*, since: int) -> dict[str, str]:
+def experiment_tags(experiment_id: str, *, since: int) -> dict[str, str]:
     """Tags that give the experiment its note, its kind of page and, where known, its saved view.
 
     Args:
+        experiment_id: of the experiment, for the links of its note.
         since: Creation time of the experiment in ms, so that the view is the same in every run.
     """
+    is_known = _is_known_version()
     tags = {
-        "mlflow.note.content": NOTE,
+        "mlflow.note.content": _links(experiment_id) + NOTE if is_known else NOTE,
         "mlflow.experimentKind": "custom_model_development",
         "mlflow.experiment.primaryMetric.name": ACCURACY,
         "mlflow.experiment.primaryMetric.greaterIsBetter": "true",
     }
-    return {**tags, VIEW_TAG: _saved_view(since)} if _is_known_version() else tags
+    return {**tags, VIEW_TAG: _saved_view(since)} if is_known else tags
+
+
+def _links(experiment_id: str) -> str:
+    # Without the slash in front they hold behind whatever address the server has.
+    charts = page_path(experiment_id, charts=True).lstrip("/")
+    table = page_path(experiment_id).lstrip("/")
+    return LINKS.format(charts=charts, table=table, name=VIEW_NAME)
 
 
 def page_path(experiment_id: str, *, charts: bool = False) -> str:
@@ -73,9 +84,8 @@ def _is_known_version() -> bool:
 
 
 def _saved_view(since: int) -> str:
-    name = "qatexp: accuracy, size, latency"
     times = {"createdAt": since, "updatedAt": since}
-    return json.dumps({"name": name, **times, "state": json.dumps(_state())})
+    return json.dumps({"name": VIEW_NAME, **times, "state": json.dumps(_state())})
 
 
 def _state() -> dict[str, Any]:
@@ -90,19 +100,26 @@ def _state() -> dict[str, Any]:
         "selectedColumns": columns,
         "runsHiddenMode": "SHOWALL",
         "isAccordionReordered": True,
-        "compareRunSections": [_section()],
+        "hideEmptyCharts": True,
+        "compareRunSections": [_section(TRADE_OFFS), _section(CURVES)],
         "compareRunCharts": [
             _scatter("accuracy against size", x=SIZE),
             _scatter("accuracy against latency", x=LATENCY),
             _parallel("what drives accuracy"),
+            _scatter("what QAT regains over PTQ", x=PTQ_ACCURACY),
+            *(_curves(stage, *names) for stage in ("qat", "fp32") for names in _CURVES),
         ],
     }
 
 
-def _section() -> dict[str, Any]:
+_CURVES = (("loss", "val_loss"), ("val_top1",))
+"""Metrics by epoch that share a chart: training and validation loss; validation accuracy."""
+
+
+def _section(name: str) -> dict[str, Any]:
     return {
-        "uuid": SECTION,
-        "name": "Trade-offs",
+        "uuid": _uuid(name),
+        "name": name,
         "display": True,
         "isReordered": True,
         "deleted": False,
@@ -112,12 +129,16 @@ def _section() -> dict[str, Any]:
     }
 
 
-def _chart(kind: str, title: str, **fields: Any) -> dict[str, Any]:
+def _uuid(name: str) -> str:
+    return f"qatexp-{name.lower().replace(' ', '-')}"
+
+
+def _chart(kind: str, title: str, section: str, **fields: Any) -> dict[str, Any]:
     return {
         "type": kind,
-        "uuid": f"qatexp-{title.replace(' ', '-')}",
+        "uuid": _uuid(title),
         "displayName": title,
-        "metricSectionId": SECTION,
+        "metricSectionId": _uuid(section),
         "runsCountToCompare": 100,
         "deleted": False,
         "isGenerated": False,
@@ -127,10 +148,26 @@ def _chart(kind: str, title: str, **fields: Any) -> dict[str, Any]:
 
 def _scatter(title: str, *, x: str) -> dict[str, Any]:
     xaxis, yaxis = {"key": x, "type": "METRIC"}, {"key": ACCURACY, "type": "METRIC"}
-    return _chart("SCATTER", title, xaxis=xaxis, yaxis=yaxis)
+    return _chart("SCATTER", title, TRADE_OFFS, xaxis=xaxis, yaxis=yaxis)
 
 
 def _parallel(title: str) -> dict[str, Any]:
+    chosen = {"selectedParams": list(PARAMS), "selectedMetrics": [ACCURACY]}
+    return _chart("PARALLEL", title, TRADE_OFFS, **chosen, showAllRuns=True)
+
+
+def _curves(stage: str, *names: str) -> dict[str, Any]:
+    keys = [f"{stage}_epochs/{name}" for name in names]
     return _chart(
-        "PARALLEL", title, selectedParams=list(PARAMS), selectedMetrics=[ACCURACY], showAllRuns=True
+        "LINE",
+        f"{stage} by epoch: {', '.join(names)}",
+        CURVES,
+        metricKey=keys[0],
+        selectedMetricKeys=keys,
+        xAxisKey="step",
+        xAxisScaleType="linear",
+        scaleType="linear",
+        useGlobalXaxisKey=False,
+        lineSmoothness=0,
+        useGlobalLineSmoothing=False,
     )

@@ -14,18 +14,16 @@ SEARCH = (
     "hydra/sweeper=optuna",
     "hydra.sweeper.objectives=[max:deployed_top1,min:size_bytes]",
     "hydra.sweeper.constraints=['deployed_top1 >= 0']",
-    "hydra.sweeper.n_trials=3",
-    "hydra.sweeper.seed=2",
+    "hydra.sweeper.n_trials=2",
     "sweep.prune_margin=50",
-    "qconfig.bits=choice(2,8)",
     "schedule.qat.lr_scale=choice(0.1,1e30)",
 )
-"""Three of four points, of which two cannot train."""
+"""Two points, of which one cannot train."""
 
 
 def test_a_search_that_is_killed_computes_nothing_twice(tmp_path):
     killed(tmp_path, "ptq ...", *SEARCH)
-    outcome = qatexp(tmp_path, *SEARCH)
+    outcome = qatexp(tmp_path, *SEARCH, timeout=900)
     (folder,) = outcome.runs("sweep")
     points = load_plan(folder).points
     assert [point.number for point in points] == sorted({point.number for point in points})
@@ -33,7 +31,7 @@ def test_a_search_that_is_killed_computes_nothing_twice(tmp_path):
     assert [str(point.number) for point in points] == sorted(
         (path.name for path in folder.iterdir() if path.name.isdigit()), key=int
     )
-    assert len({record.fingerprints["config"] for record in records}) == len(records) == 3
+    assert len({record.fingerprints["config"] for record in records}) == len(records) == 2
     assert {record.status for record in records} == {"finished", "failed"}
     assert all(record.val_top1_by_epoch["qat"] for record in records if record.status == "finished")
     assert outcome.code == 1

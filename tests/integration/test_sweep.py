@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -60,6 +61,31 @@ def test_trials_are_nested_under_one_closed_parent(sweep, home):
     assert parent.info.status == "FAILED"
     assert parent.data.metrics["sweep/trials"] == 4
     assert "compare.md" in {item.path for item in client.list_artifacts(parent_id)}
+    assert runs[0].info.run_name == "0: bits=8 lr_scale=0.1 (resnet8-digits)"
+
+
+def test_the_best_trial_is_registered_by_the_rule_that_is_printed(sweep, home):
+    from mlflow import MlflowClient
+
+    best = json.loads((sweep.runs("sweep")[0] / "best.json").read_text())
+    assert f"best: qat of trial {best['trial']} (" in sweep.out
+    assert "by max val_top1 (within " in sweep.out
+    assert "registered as version 1 of resnet8-digits: models:/resnet8-digits@best" in sweep.out
+    client = MlflowClient(f"sqlite:///{home}/multirun/mlflow.db")
+    version = client.get_model_version_by_alias("resnet8-digits", "best")
+    record = records(sweep)[int(best["trial"])]
+    assert version.run_id == record.mlflow_run_id == best["mlflow_run_id"]
+    assert float(version.tags["deployed_top1"]) == record.variants["qat"].deployed_top1
+    (parent,) = client.search_runs(
+        ["1"], f"attributes.run_id = '{version.tags['qatexp.sweep_run']}'"
+    )
+    assert parent.data.tags["mlflow.note.content"].startswith("best: qat of trial")
+
+
+def test_a_warning_that_all_trials_share_is_shown_once(sweep):
+    """On a processor with VNNI there is none of them."""
+    warned = [record for record in records(sweep) if "no VNNI" in " ".join(record.warnings)]
+    assert sweep.err.count("this processor has no VNNI") == min(len(warned), 1)
 
 
 def test_compare_writes_the_same_files_again(sweep, home):

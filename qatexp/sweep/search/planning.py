@@ -22,7 +22,7 @@ PRUNING_FIGURES = frozenset(
 )
 """What a trial that is dominated in accuracy, size and latency cannot be better in."""
 _AROUND = ("hydra/sweeper", "hydra.sweeper.", "sweep.resume")
-"""Keys that no trial looks at."""
+"""Keys that no trial looks at; they decide how the search goes on."""
 
 Compose = Callable[[Sequence[str]], ExperimentConfig]
 """The checked configuration of a point's overrides."""
@@ -66,12 +66,14 @@ def plan_search(overrides: Sequence[str], node: Mapping[str, Any], compose: Comp
             "hydra.sweeper.sampler=grid tries all values, and an interval has too many; take "
             "choice or range, or another sampler."
         )
+    common = [item for item in parsed if not item.is_sweep_override()]
+    lines = [str(item.input_line) for item in common]
+    corners = [compose([*lines, *point]) for point in _corners(space)]
     fixed = [
-        str(item.input_line)
-        for item in parsed
-        if not item.is_sweep_override() and not item.key_or_group.startswith(_AROUND)
+        line
+        for item, line in zip(common, lines, strict=True)
+        if not item.key_or_group.startswith(_AROUND)
     ]
-    corners = [compose([*fixed, *point]) for point in _corners(space)]
     _check_figures(settings, corners)
     search = Search(
         _fingerprint(settings, space, corners[0]),

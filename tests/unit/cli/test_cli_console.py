@@ -28,3 +28,14 @@ def test_the_handler_does_not_close_standard_error(monkeypatch):
 def test_a_complaint_is_one_line_on_standard_error(capsys):
     complain("seed=-1 is not possible")
     assert capsys.readouterr() == ("", "qatexp: seed=-1 is not possible\n")
+
+
+def test_a_warning_that_all_trials_share_is_shown_once(monkeypatch):
+    """Every trial of a serial sweep has a handler of its own, in one process."""
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    shared = ("qatexp", logging.WARNING, __file__, 1, "this processor is %s", ("old",), None)
+    own = ("qatexp", logging.WARNING, __file__, 1, "this processor is %s", ("hot",), None)
+    for facts in (shared, shared, own):
+        ConsoleHandler().emit(logging.LogRecord(*facts))
+    assert stream.getvalue() == "this processor is old\nthis processor is hot\n"

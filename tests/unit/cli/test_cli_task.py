@@ -4,6 +4,11 @@ import pytest
 
 from qatexp.cli.task import _run_name
 from qatexp.config.schema import DatasetConfig, ExperimentConfig, ModelConfig
+from qatexp.config.variables import PARENT_RUN
+from qatexp.records.plan import Point, SweepPlan
+from qatexp.sweep.planning import write_plan
+
+CONFIG = ExperimentConfig("net", ModelConfig("a.b"), DatasetConfig("a.b"))
 
 
 @pytest.mark.parametrize(
@@ -24,6 +29,20 @@ from qatexp.config.schema import DatasetConfig, ExperimentConfig, ModelConfig
         ),
     ],
 )  # fmt: skip
-def test_a_run_is_named_by_its_overrides(overrides, name):
-    config = ExperimentConfig("net", ModelConfig("a.b"), DatasetConfig("a.b"))
-    assert _run_name(config, overrides) == name
+def test_a_run_is_named_by_its_overrides(overrides, name, tmp_path, monkeypatch):
+    monkeypatch.delenv(PARENT_RUN, raising=False)
+    assert _run_name(CONFIG, tmp_path, overrides) == name
+
+
+def test_a_trial_is_named_by_its_number_and_what_is_its_own(tmp_path, monkeypatch):
+    """MLflow's lists and legends cut names: what all trials share must not come first."""
+    monkeypatch.setenv(PARENT_RUN, "abc")
+    points = [["trainer.threads=1", f"qconfig.bits={bits}", "seed=3"] for bits in (8, 2)]
+    plan = SweepPlan((), tuple(Point(i, tuple(own), str(i)) for i, own in enumerate(points)))
+    write_plan(plan, tmp_path)
+    assert _run_name(CONFIG, tmp_path / "1", points[1]) == "1: bits=2 (net)"
+
+
+def test_a_trial_of_a_sweep_without_a_plan_has_all_its_overrides(tmp_path, monkeypatch):
+    monkeypatch.setenv(PARENT_RUN, "abc")
+    assert _run_name(CONFIG, tmp_path / "4", ["seed=3"]) == "4: seed=3 (net)"

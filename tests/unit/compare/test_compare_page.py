@@ -11,6 +11,7 @@ from importlib.resources import files
 import pytest
 
 from qatexp.compare import collect, select, write_comparison
+from qatexp.compare.page.tiles import tiles
 
 EVIL = "</script><script>alert('x')</script><img src=x onerror=alert(1)>&amp;"
 VOID = {"meta", "link", "input", "br", "img", "circle", "path"}
@@ -126,6 +127,19 @@ def test_the_table_sorts_by_columns_that_say_what_is_a_number(page):
 def test_each_chart_has_its_place(page):
     kinds = [a["data-chart"] for a in page().of("div") if "data-chart" in a]
     assert kinds == ["size", "latency", "lines", "gap", "parity"]
+
+
+@pytest.mark.parametrize(
+    ("slower", "heading"),
+    [
+        pytest.param(0.81, "fastest (within 5%)", id="as-good-as-the-fastest"),
+        pytest.param(2.0, "fastest", id="clearly-slower"),
+    ],
+)
+def test_a_file_is_not_called_fastest_beside_a_faster_one(make_sweep, make_record, slower, heading):
+    """Of latencies that count as equal the more accurate file is shown."""
+    records = make_record(qat=84.0, latency_ms=0.8), make_record(bits=4, latency_ms=slower)
+    assert [tile.heading for tile in tiles(collect(make_sweep(*records)))][2] == heading
 
 
 def test_seeds_have_a_section_where_they_were_swept(page, make_record):

@@ -121,6 +121,7 @@ def test_a_key_of_another_version_is_refused(make_origin):
 def test_a_key_that_the_original_lacks_is_told(make_origin):
     origin = make_origin()
     del origin.config["qconfig"]["auto"]["batches"]
+    del origin.config["sweep"]["select"]  # on which no figure depends
     assert restore(origin).added == (Change("qconfig.auto.batches", None, 1),)
 
 

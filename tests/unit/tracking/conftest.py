@@ -2,7 +2,10 @@
 
 import shutil
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from qatexp.config.schema import TrackingConfig
 from qatexp.tracking import open_store
@@ -41,3 +44,22 @@ def client(store):
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=store.uri)
+
+
+@pytest.fixture
+def onnx_path(tmp_path):
+    weight = numpy_helper.from_array(np.ones((2, 3, 4, 4), np.float32), "weight")
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["images", "weight"], ["map"]),
+            helper.make_node("Flatten", ["map"], ["logits"]),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 4, 4])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])],
+        [weight],
+    )
+    opsets = [helper.make_opsetid("", 21)]
+    path = tmp_path / "qat.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
+    return path

@@ -7,9 +7,7 @@ import sys
 import threading
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from qatexp.errors import TrackingError
 from qatexp.tracking import run as run_module
@@ -19,25 +17,6 @@ from qatexp.tracking import sigterm_raises
 @pytest.fixture
 def log(store):
     return store.start_run(name="w4", params={"qconfig.weight.bits": 4}, tags={})
-
-
-@pytest.fixture
-def onnx_path(tmp_path):
-    weight = numpy_helper.from_array(np.ones((2, 3, 4, 4), np.float32), "weight")
-    graph = helper.make_graph(
-        [
-            helper.make_node("Conv", ["images", "weight"], ["map"]),
-            helper.make_node("Flatten", ["map"], ["logits"]),
-        ],
-        "tiny",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 4, 4])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])],
-        [weight],
-    )
-    opsets = [helper.make_opsetid("", 21)]
-    path = tmp_path / "qat.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
-    return path
 
 
 def test_epochs_are_curves_in_a_section_of_their_stage(log, client):

@@ -1,0 +1,141 @@
+"""The best trial of a sweep, by a rule that is stated; see `sweep.select`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qatexp.compare.collect import Sweep, Trial
+from qatexp.config.criteria import Criterion
+from qatexp.errors import ConfigError
+from qatexp.figures.front import LATENCY_TOLERANCE, SIZE_TOLERANCE
+from qatexp.figures.trials import deployable, knobs, label
+from qatexp.records import Record, Variant
+
+_SPLITS = {"val_top1": "val", "top1": "test", "deployed_top1": "test"}
+"""Images on which an accuracy was found."""
+_SHARES = {
+    "size_bytes": SIZE_TOLERANCE,
+    "size_ideal_bytes": SIZE_TOLERANCE,
+    "latency_ms_p50": LATENCY_TOLERANCE,
+    "latency_ms_p95": LATENCY_TOLERANCE,
+    "latency_speedup": LATENCY_TOLERANCE,
+}
+"""Differences that count as none, as on the Pareto front, by figure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The trial that a sweep's rule chooses."""
+
+    trial: Trial
+    record: Record
+    name: str
+    """Of its file: qat, or ptq where it has no qat."""
+    settings: str
+    """What sets it apart from other trials."""
+    rule: tuple[str, ...]
+    """How it was chosen, step by step, with what counted as equal."""
+
+    @property
+    def variant(self) -> Variant:
+        """The figures of its file."""
+        return self.record.variants[self.name]
+
+    @property
+    def text(self) -> str:
+        """One sentence: which trial, and by what rule."""
+        settings = f" ({self.settings})" if self.settings else ""
+        return f"best: {self.name} of trial {self.trial.name}{settings}, by {', '.join(self.rule)}"
+
+
+def best_trial(sweep: Sweep, criteria: Sequence[Criterion]) -> Best | None:
+    """Choose the best of the finished trials by the file that each would deploy.
+
+    The first figure leaves the trials that are as good as the best one, the next figure decides
+    among these, and so on. As good as the best is whatever noise may have made: one standard error
+    of the images for accuracies (the rule of Breiman et al., Classification and Regression Trees,
+    1984), 1 % of a size, 5 % of a latency, nothing for other figures. Of trials that are equal by
+    all figures, the one that is ahead in the first figure is taken, then that of the lowest number.
+
+    Returns:
+        None where no trial has finished.
+
+    Raises:
+        ConfigError: the trials cannot be compared, or none has one of the figures.
+    """
+    left = [(trial, record) for trial, record in sweep.finished if deployable(record) is not None]
+    if not left:
+        return None
+    _check_comparable([record for _, record in left])
+    rule = []
+    for criterion in criteria:
+        left, margin = _as_good_as_the_best(left, criterion)
+        rule.append(f"{criterion}{margin}")
+    trial, record = max(left, key=lambda item: _value(item[1], criteria[0]))
+    name = "qat" if "qat" in record.variants else "ptq"
+    settings = label(record, knobs(sweep.records)) if len(sweep.records) > 1 else ""
+    return Best(trial, record, name, settings, tuple(rule))
+
+
+def _check_comparable(records: Sequence[Record]) -> None:
+    names = sorted({str(record.data.get("name")) for record in records})
+    if len(names) > 1:
+        raise ConfigError(
+            f"a sweep over data sets ({', '.join(names)}) has no best trial: accuracies on other "
+            "images do not compare"
+        )
+
+
+def _as_good_as_the_best(
+    candidates: Sequence[tuple[Trial, Record]], criterion: Criterion
+) -> tuple[list[tuple[Trial, Record]], str]:
+    known = [item for item in candidates if _figure(item[1], criterion) is not None]
+    if not known:
+        raise ConfigError(
+            f"sweep.select: no finished trial has {criterion.figure}, so that none is the best"
+            + ("; without validation images max:deployed_top1 may take its place"
+               if criterion.figure == "val_top1" else "")
+        )  # fmt: skip
+    best = max(known, key=lambda item: _value(item[1], criterion))
+    margin, text = _margin(best[1], criterion)
+    limit = _value(best[1], criterion) - margin
+    return [item for item in known if _value(item[1], criterion) >= limit], text
+
+
+def _margin(best: Record, criterion: Criterion) -> tuple[float, str]:
+    """How far from the best value noise reaches, and how a reader is told."""
+    figure, value = criterion.figure, abs(_value(best, criterion))
+    if (split := _SPLITS.get(figure)) is not None:
+        images = int(best.data.get(split) or 0)
+        error = _standard_error(value, images)
+        return error, f" (within {error:.2f} points, one standard error of {images:,} images)"
+    if (share := _SHARES.get(figure)) is not None:
+        # A share of the larger one, as on the Pareto front.
+        reach = value * share if criterion.is_gain else value / (1.0 - share) - value
+        return reach, f" (within {share:.0%})"
+    return 0.0, ""
+
+
+def _standard_error(percent: float, images: int) -> float:
+    """Of an accuracy, in points; not 0 where all of a few images are right.
+
+    With two successes and two failures added: Agresti and Coull 1998, The American Statistician 52.
+    """
+    count = images + 4.0
+    share = (percent / 100.0 * images + 2.0) / count
+    return 100.0 * math.sqrt(share * (1.0 - share) / count) if images else 0.0
+
+
+def _figure(record: Record, criterion: Criterion) -> float | None:
+    variant = deployable(record)
+    value: float | None = getattr(variant, criterion.figure)
+    return value
+
+
+def _value(record: Record, criterion: Criterion) -> float:
+    """The figure, with the sign with which more is better."""
+    value = _figure(record, criterion)
+    assert value is not None, "only trials that have it are compared by it"
+    return value if criterion.is_gain else -value

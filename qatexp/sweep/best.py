@@ -1,0 +1,154 @@
+"""The end of a sweep: its best trial is named, kept in ``best.json``, and registered in MLflow."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from qatexp.compare import Best, Sweep, best_trial
+from qatexp.compare.write import MARKDOWN_FILE
+from qatexp.config.criteria import criteria
+from qatexp.config.schema import ExperimentConfig
+from qatexp.errors import ConfigError, TrackingError
+from qatexp.store.atomic import write_text
+from qatexp.tracking import Registered, Store, open_store, resolve_uri
+
+log = logging.getLogger(__name__)
+
+BEST_FILE = "best.json"
+SCHEMA = 1
+_FIGURES = ("deployed_top1", "val_top1", "size_bytes", "latency_ms_p50", "macs_int_share")
+"""Tags of the registered version, named as in the record."""
+
+
+def settle_best(
+    sweep: Sweep, config: ExperimentConfig, *, store: Store | None, sweep_run: str | None
+) -> list[str]:
+    """Choose the best trial, register it where that is asked for, and write ``best.json``.
+
+    A sweep that has the same best trial as before, by the same rule, keeps what is registered.
+
+    Args:
+        sweep: with all its trials.
+        config: what they have in common.
+        store: where they are logged; None where their parent run has ended already.
+        sweep_run: their parent run in MLflow.
+
+    Returns:
+        Lines for the user; none where no trial has finished.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    try:
+        best = best_trial(sweep, criteria(config.sweep.select))
+    except ConfigError as problem:
+        log.warning("%s", problem)
+        return []
+    if best is None:
+        return []
+    content = _content(best, config)
+    place = _place(best, config)
+    kept = _kept(sweep.folder, content, place)
+    if kept is None and place is not None and best.record.mlflow_run_id is not None:
+        kept = _register(best, config, store, place, sweep_run)
+    found = {**content, "registered": kept}
+    write_text(sweep.folder / BEST_FILE, json.dumps(found, indent=1) + "\n")
+    return [best.text, *_told(kept)]
+
+
+def sweep_note(folder: Path, lines: Sequence[str]) -> str:
+    """What the page of a sweep's parent run says: the best trial, then the comparison.
+
+    Args:
+        folder: of a sweep that has been compared.
+        lines: from `settle_best`.
+    """
+    return "\n\n".join([*lines, (folder / MARKDOWN_FILE).read_text(encoding="utf-8")])
+
+
+def _content(best: Best, config: ExperimentConfig) -> dict[str, Any]:
+    """What decides whether a registration still holds, in JSON types."""
+    return {
+        "schema": SCHEMA,
+        "trial": best.trial.name,
+        "settings": best.settings,
+        "select": list(config.sweep.select),
+        "rule": list(best.rule),
+        "variant": best.name,
+        "file": f"{best.trial.name}/{best.variant.file}",
+        "mlflow_run_id": best.record.mlflow_run_id,
+        "figures": {name: getattr(best.variant, name) for name in _FIGURES},
+    }
+
+
+def _place(best: Best, config: ExperimentConfig) -> dict[str, str] | None:
+    """Store, registered model and alias; None where nothing is to be registered."""
+    tracking, registry = config.tracking, config.tracking.registry
+    if not (tracking.enabled and registry.enabled):
+        return None
+    params = best.record.params
+    model = registry.model or f"{params['model']}-{params['dataset']}"
+    uri = resolve_uri(tracking, home=Path.cwd())
+    return {"uri": uri, "model": model, "alias": registry.alias}
+
+
+def _kept(
+    folder: Path, content: dict[str, Any], place: dict[str, str] | None
+) -> dict[str, Any] | None:
+    """What an earlier end of this sweep has registered, if it is what this one would."""
+    if place is None:
+        return None
+    try:
+        earlier = json.loads((folder / BEST_FILE).read_text(encoding="utf-8"))
+        registered = dict(earlier.pop("registered") or {})
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return None
+    same = earlier == content and place.items() <= registered.items() and "version" in registered
+    return registered if same else None
+
+
+def _register(
+    best: Best,
+    config: ExperimentConfig,
+    store: Store | None,
+    place: dict[str, str],
+    sweep_run: str | None,
+) -> dict[str, Any] | None:
+    """Register the file; a store that does not take it costs a warning, and no result."""
+    tags = {
+        **{name: getattr(best.variant, name) for name in _FIGURES},
+        "qatexp.variant": best.name,
+        "qatexp.trial": best.trial.name,
+        "qatexp.settings": best.settings,
+        "qatexp.select": ", ".join(best.rule),
+        "qatexp.sweep_run": sweep_run,
+    }
+    tags = {name: value for name, value in tags.items() if value not in (None, "")}
+    run_id = best.record.mlflow_run_id
+    assert run_id is not None
+    try:
+        opened = store or open_store(config.tracking, home=Path.cwd())
+        names = {"model": place["model"], "alias": place["alias"]}
+        found = opened.register(run_id, best.name, **names, tags=tags, note=best.text)
+        registered = {**place, **asdict(found)}
+        if store is None and sweep_run is not None:
+            # The sweep had ended, and its page names the best trial of an earlier rule.
+            lines = [best.text, *_told(registered)]
+            opened.set_note(sweep_run, sweep_note(best.trial.folder.parent, lines))
+    except TrackingError as problem:
+        log.warning("the best trial is not registered: %s", problem)
+        return None
+    return registered
+
+
+def _told(registered: dict[str, Any] | None) -> list[str]:
+    if registered is None:
+        return []
+    names = ("model", "version", "alias")
+    found = Registered(**{name: registered[name] for name in names})
+    return [f"registered as version {found.version} of {found.model}: {found.uri}"]

@@ -1,0 +1,92 @@
+"""The best trial of a sweep by a rule that reads like a sentence."""
+
+from itertools import count
+
+import pytest
+
+from qatexp.compare import best_trial, collect
+from qatexp.config.criteria import criteria
+from qatexp.config.schema import SweepConfig
+from qatexp.errors import ConfigError
+
+DATA = {"name": "cifar10", "val": 1000, "test": 10_000}
+DEFAULT = SweepConfig().select
+
+
+@pytest.fixture
+def choose(make_record, make_sweep):
+    """Choose among trials that differ in validation accuracy, bytes and milliseconds."""
+    numbers = count()
+
+    def find(*trials, select=DEFAULT, data=DATA):
+        records = []
+        for bits, (val, size_bytes, latency) in enumerate(trials, start=2):
+            record = make_record(bits=bits, size_bytes=size_bytes, latency_ms=latency, data=data)
+            object.__setattr__(record.variants["qat"], "val_top1", val)
+            records.append(record)
+        folder = make_sweep(*records, root=f"sweep-{next(numbers)}")
+        return best_trial(collect(folder), criteria(select))
+
+    return find
+
+
+def test_the_most_accurate_is_the_best_where_the_others_are_clearly_worse(choose):
+    best = choose((80.0, 100, 1.0), (90.0, 900, 9.0))
+    assert (best.trial.name, best.name) == ("1", "qat")
+
+
+def test_of_accuracies_within_one_standard_error_the_smaller_file_wins(choose):
+    """0.95 points on 1,000 images at 90 %."""
+    assert choose((89.2, 100, 1.0), (90.0, 900, 1.0)).trial.name == "0"
+    assert choose((88.9, 100, 1.0), (90.0, 900, 1.0)).trial.name == "1"
+
+
+def test_all_of_a_few_images_right_is_no_certainty(choose):
+    few = {**DATA, "val": 144}
+    assert choose((99.3, 100, 1.0), (100.0, 900, 1.0), data=few).trial.name == "0"
+
+
+def test_of_sizes_within_a_percent_the_faster_file_wins(choose):
+    assert choose((90.0, 1000, 2.0), (90.0, 1009, 1.0)).trial.name == "1"
+    assert choose((90.0, 1000, 2.0), (90.0, 1030, 1.0)).trial.name == "0"
+
+
+def test_of_equals_the_more_accurate_is_taken_and_then_the_first(choose):
+    """Latencies within 5 % do not decide: the same sweep would choose another trial next time."""
+    assert choose((90.0, 100, 1.00), (90.1, 100, 1.04)).trial.name == "1"
+    assert choose((90.0, 100, 1.04), (90.0, 100, 1.00)).trial.name == "0"
+
+
+def test_the_rule_is_told_with_what_counts_as_equal(choose):
+    best = choose((89.2, 100, 1.0), (90.0, 900, 1.0))
+    assert best.text == (
+        "best: qat of trial 0 (W2A2), by max val_top1 (within 0.95 points, one standard error of "
+        "1,000 images), min size_bytes (within 1%), min latency_ms_p50 (within 5%)"
+    )
+
+
+def test_another_rule_chooses_another_trial(choose):
+    trials = [(80.0, 100, 1.0), (90.0, 900, 9.0)]
+    assert choose(*trials, select=["min:size_bytes"]).trial.name == "0"
+    assert choose(*trials, select=["max:latency_speedup"]).trial.name == "0"
+
+
+def test_a_trial_without_qat_would_deploy_its_ptq_file(make_record, make_sweep):
+    sweep = collect(make_sweep(make_record(qat=None, data=DATA)))
+    best = best_trial(sweep, criteria(["max:deployed_top1"]))
+    assert (best.name, best.variant.deployed_top1) == ("ptq", 80.0)
+
+
+def test_failed_trials_are_never_the_best(failed, make_sweep):
+    assert best_trial(collect(make_sweep(failed)), criteria(DEFAULT)) is None
+
+
+def test_without_validation_images_the_rule_is_not_quietly_another_one(choose):
+    with pytest.raises(ConfigError, match=r"no finished trial has val_top1.*max:deployed_top1 may"):
+        choose((None, 100, 1.0))
+
+
+def test_trials_on_other_images_do_not_compare(make_record, make_sweep):
+    records = [make_record(bits=bits, data={"name": name}) for bits, name in ((2, "a"), (4, "b"))]
+    with pytest.raises(ConfigError, match=r"a sweep over data sets \(a, b\) has no best trial"):
+        best_trial(collect(make_sweep(*records)), criteria(DEFAULT))

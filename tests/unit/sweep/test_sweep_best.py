@@ -1,0 +1,146 @@
+"""What a sweep's end says of its best trial, keeps of it, and registers."""
+
+import json
+
+import pytest
+
+from qatexp.compare import collect
+from qatexp.config.schema import (
+    DatasetConfig,
+    ExperimentConfig,
+    ModelConfig,
+    RegistryConfig,
+    SweepConfig,
+    TrackingConfig,
+)
+from qatexp.errors import TrackingError
+from qatexp.pipeline import write_record
+from qatexp.records import Record, Variant
+from qatexp.sweep import best
+from qatexp.sweep.best import BEST_FILE, settle_best
+from qatexp.tracking import Registered
+
+
+class FakeStore:
+    """Counts registrations, as a store that has none of this model yet."""
+
+    def __init__(self, problem=None):
+        self.problem = problem
+        self.calls = []
+        self.notes = []
+
+    def register(self, run_id, variant, *, model, alias, tags, note):
+        if self.problem is not None:
+            raise self.problem
+        self.calls.append((run_id, variant, tags))
+        return Registered(model, len(self.calls), alias)
+
+    def set_note(self, run_id, note):
+        self.notes.append((run_id, note))
+
+
+def config(*, select=("max:deployed_top1",), enabled=True, **registry):
+    tracking = TrackingConfig(enabled=enabled, registry=RegistryConfig(**registry))
+    sweep = SweepConfig(select=list(select))
+    return ExperimentConfig(
+        "x", ModelConfig("a.b"), DatasetConfig("a.b"), tracking=tracking, sweep=sweep
+    )
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """Two finished trials: the second is more accurate and larger."""
+    for number, (top1, size) in enumerate([(80.0, 100), (90.0, 900)]):
+        variant = Variant(top1, top1, 0.5, 1, size, size, 1.0, 1.0, 1.0, 1.0, file="artifacts/q")
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        params = {"model": "net", "dataset": "digits", "seed": 2 + number}
+        data = {"name": "digits", "test": 1000}
+        record = Record("net-digits", "finished", params, f"run{number}", {"qat": variant})
+        write_record(Record(**{**_fields(record), "data": data}), folder)
+    return collect(tmp_path)
+
+
+def _fields(record):
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+
+
+def settle(sweep, asked, store):
+    return settle_best(sweep, asked, store=store, sweep_run="parent")
+
+
+def kept(sweep):
+    return json.loads((sweep.folder / BEST_FILE).read_text())
+
+
+def test_the_best_trial_is_told_kept_and_registered(sweep):
+    store = FakeStore()
+    lines = settle(sweep, config(), store)
+    assert lines[0].startswith("best: qat of trial 1 (seed 3), by max deployed_top1 (within 0.9")
+    assert lines[1] == "registered as version 1 of net-digits: models:/net-digits@best"
+    ((run_id, variant, tags),) = store.calls
+    assert (run_id, variant) == ("run1", "qat")
+    assert (tags["deployed_top1"], tags["size_bytes"]) == (90.0, 900)
+    assert (tags["qatexp.trial"], tags["qatexp.sweep_run"]) == ("1", "parent")
+    assert "val_top1" not in tags  # this sweep has no validation images
+    assert kept(sweep)["file"] == "1/artifacts/q"
+    assert kept(sweep)["registered"]["version"] == 1
+
+
+def test_the_same_sweep_again_needs_no_store(sweep):
+    first = settle(sweep, config(), FakeStore())
+    again = FakeStore()
+    assert settle(sweep, config(), again) == first
+    assert again.calls == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "run_id"),
+    [
+        pytest.param({"select": ["min:size_bytes"]}, "run0", id="rule"),
+        pytest.param({"alias": "champion"}, "run1", id="alias"),
+        pytest.param({"model": "mine"}, "run1", id="model"),
+    ],
+)
+def test_what_was_asked_for_anew_is_registered_anew(sweep, changed, run_id):
+    settle(sweep, config(), FakeStore())
+    store = FakeStore()
+    settle(sweep, config(**changed), store)
+    assert [call[0] for call in store.calls] == [run_id]
+
+
+def test_a_sweep_that_had_ended_gets_a_new_note(sweep, monkeypatch):
+    """Its parent run is closed; its page must not go on naming the trial of the earlier rule."""
+    settle(sweep, config(), FakeStore())
+    (sweep.folder / "compare.md").write_text("| trial |")
+    store = FakeStore()
+    monkeypatch.setattr(best, "open_store", lambda *_, **__: store)
+    lines = settle(sweep, config(select=["min:size_bytes"]), None)
+    assert store.notes == [("parent", "\n\n".join([*lines, "| trial |"]))]
+
+
+def test_without_tracking_the_best_trial_is_kept_in_the_folder_alone(sweep):
+    assert len(settle(sweep, config(enabled=False), None)) == 1
+    assert kept(sweep)["registered"] is None
+
+
+def test_registration_can_be_switched_off(sweep):
+    asked = config()
+    asked.tracking.registry.enabled = False
+    store = FakeStore()
+    assert len(settle(sweep, asked, store)) == 1
+    assert store.calls == []
+
+
+def test_a_store_that_does_not_take_it_costs_a_warning(sweep, caplog):
+    lines = settle(sweep, config(), FakeStore(TrackingError("the disk is full")))
+    assert len(lines) == 1
+    assert caplog.messages == ["the best trial is not registered: the disk is full"]
+    store = FakeStore()
+    assert len(settle(sweep, config(), store)) == 2  # the next end of the sweep tries again
+
+
+def test_a_rule_that_decides_nothing_is_said(sweep, caplog):
+    assert settle(sweep, config(select=["max:val_top1"]), FakeStore()) == []
+    assert "no finished trial has val_top1" in caplog.text
+    assert not (sweep.folder / BEST_FILE).exists()
