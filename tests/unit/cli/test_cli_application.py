@@ -127,8 +127,11 @@ def test_a_gpu_that_is_not_there_is_noticed_first(said, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_sweep_that_sigterm_ends_between_two_trials_is_closed(said, tmp_path, monkeypatch):
+def test_a_sweep_that_sigterm_ends_between_two_trials_is_closed(
+    said, points, tmp_path, monkeypatch
+):
     abandoned = []
+    (config,) = points()
 
     class Session(SweepSession):
         def abandon(self):
@@ -137,7 +140,7 @@ def test_a_sweep_that_sigterm_ends_between_two_trials_is_closed(said, tmp_path, 
 
     def hydra_main(**_):
         def application():
-            session._open.append(Session(tmp_path, None, None))
+            session._open.append(Session(config, tmp_path, None, None))
             os.kill(os.getpid(), signal.SIGTERM)
             pytest.fail("went on after SIGTERM")
 
