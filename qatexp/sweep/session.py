@@ -73,7 +73,10 @@ class SweepSession:
         self._tell_of_effort(sweep, console)
         if self.epilogue is not None:
             self.epilogue(console)
-        if not self.elsewhere:
+        if self.elsewhere:
+            names = ", ".join(sorted(self.elsewhere, key=int))
+            console.print(f"Still running in other processes, which close the sweep: {names}")
+        else:
             self._close(sweep, files, best)
             with suppress(StoreError), plan_lock(self.folder):  # of another sweeper, without a plan
                 write_plan(replace(load_plan(self.folder), has_ended=True), self.folder)

@@ -60,8 +60,9 @@ def _tell_of_start(study: Study, task: SearchTask) -> None:
     states = (TrialState.COMPLETE, TrialState.PRUNED)
     done, running = len(trials_in(study, *states)), len(trials_in(study, TrialState.RUNNING))
     if done or running:
-        text = "%d of %d trials are finished already, %d were started and are not"
-        log.info(text, done, task.settings.n_trials, running)
+        others = f"; {running} run elsewhere, or were cut off" if running else ""
+        text = "%d of %d trials are finished already%s"
+        log.info(text, done, task.settings.n_trials, others)
 
 
 def _run(batch: Sequence[Proposal], folder: Path, launch: Launch) -> set[str]:
