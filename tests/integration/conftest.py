@@ -8,6 +8,7 @@ import pytest
 from command import SHORT, SMALL_SWEEP, Outcome, qatexp
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups, however pytest was called
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests that share a project folder in one worker, where its runs are made once."""
     for item in items:
