@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 
 from qatexp.compare.baseline import find_baseline
 from qatexp.compare.collect import Sweep
 from qatexp.compare.where import WhereError, holds, parse, trial_values, vocabulary
-from qatexp.compare.where.evaluate import Joined, Name, Node, Not, Value
+from qatexp.compare.where.evaluate import Name, Value, names_in
 from qatexp.errors import ConfigError
 
 ALLOWED = (
@@ -49,22 +48,12 @@ def _filtered(sweep: Sweep, where: str) -> Sweep:
     except WhereError as problem:
         raise ConfigError(f"--where={where}: {problem}; {ALLOWED}.") from problem
     if not kept:
-        seen = "; ".join(_seen(name, rows) for name in dict.fromkeys(_names(node)))
+        seen = "; ".join(_seen(name, rows) for name in dict.fromkeys(names_in(node)))
         raise ConfigError(
             f"--where={where} holds for none of {len(rows)} trials{seen and f': {seen}'}."
         )
     left_out = len(rows) - len(kept)
     return replace(sweep, trials=tuple(kept), where=where.strip(), left_out=left_out)
-
-
-def _names(node: Node) -> Iterator[Name]:
-    if isinstance(node, Not):
-        yield from _names(node.part)
-    elif isinstance(node, Joined):
-        for part in node.parts:
-            yield from _names(part)
-    else:
-        yield from (operand for operand in node.operands if isinstance(operand, Name))
 
 
 def _seen(name: Name, rows: list[dict[str, Value]]) -> str:

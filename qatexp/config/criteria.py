@@ -8,11 +8,18 @@ from dataclasses import dataclass, fields
 
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import ConfigError
-from qatexp.records import Variant
+from qatexp.records import Parity, Variant
 
-_DIRECTIONS = ("max", "min")
+DIRECTIONS = ("max", "min")
 _NUMBERS = ("int", "float", "float | None")
-FIGURES = tuple(item.name for item in fields(Variant) if item.type in _NUMBERS)
+
+
+def numbers_of(kind: type[Variant | Parity]) -> tuple[str, ...]:
+    """Names of the fields of a result that hold one number each."""
+    return tuple(item.name for item in fields(kind) if item.type in _NUMBERS)
+
+
+FIGURES = numbers_of(Variant)
 """Figures of a file that may decide, ``val_top1`` for instance."""
 _MODEL_NAME = re.compile(r"[\w .\-]+")
 _ALIAS = re.compile(r"[\w\-]+")
@@ -46,7 +53,7 @@ def criteria(texts: Sequence[str]) -> tuple[Criterion, ...]:
 
 def _criterion(text: str) -> Criterion:
     direction, _, figure = text.partition(":")
-    if direction not in _DIRECTIONS or figure not in FIGURES:
+    if direction not in DIRECTIONS or figure not in FIGURES:
         raise ConfigError(
             f"sweep.select: {text!r} is not possible; allowed: max: or min: before one of "
             f"{', '.join(FIGURES)}."

@@ -23,7 +23,16 @@ from qatexp.training import Scores, device_of, evaluate
 
 SCORES = "scores.json"
 LIBRARIES = ("torch", "torchao", "onnxruntime")
-CODE = ("training.evaluate", "data", "measurement", "runtimes", "quantization", "stages.evaluate")
+CODE = (
+    "training.evaluate",
+    "data",
+    "models",
+    "measurement",
+    "runtimes",
+    "quantization",
+    "stages.evaluate",
+)
+"""Parts of qatexp that decide what an evaluation finds."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ def evaluate_variant(context: Context, name: str, item: Candidate) -> Evaluation
     """Evaluate a variant once: trials of a sweep that share it take the figures from the cache."""
     with context.stage(f"evaluate_{name}", cacheable=True):
         parts = {
-            "code": code_of(*CODE, "models", libraries=LIBRARIES),
+            "code": code_of(*CODE, libraries=LIBRARIES),
             "from": [context.fingerprints[name], context.fingerprints[f"export_{name}"]],
             "data": [context.data.fingerprint, context.config.dataset.eval_batch_size],
             "device": device_of(context.config.device).type,

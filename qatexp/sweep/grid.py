@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from hydra.plugins.sweeper import Sweeper
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from qatexp.records.plan import SweepPlan
 from qatexp.sweep.resume import is_finished
+from qatexp.sweep.sweeper import PlannedSweeper
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ def announced() -> SweepPlan | None:
     return _announced[0] if _announced else None
 
 
-class GridSweeper(Sweeper):
+class GridSweeper(PlannedSweeper):
     """Launches the points that the command line has planned, under the numbers they have there.
 
     Args:
@@ -38,26 +37,15 @@ class GridSweeper(Sweeper):
     """
 
     def __init__(self, params: DictConfig | None = None) -> None:
+        super().__init__()
         self.params = params
-        self.launcher: Any = None
-        self.config: DictConfig | None = None
-
-    def setup(self, *, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
-        """Set up the launcher; called by Hydra."""
-        from hydra.core.plugins import Plugins
-
-        self.config = config
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
 
     def sweep(self, arguments: list[str]) -> Sequence[Any]:
         """Launch what is left to do; the results lie in the trials' records."""
         del arguments  # the plan was made of them
-        assert self.config is not None
-        folder, plan = Path(self.config.hydra.sweep.dir), announced()
+        plan = announced()
         assert plan is not None, "a sweep starts with the command line, which plans it"
-        OmegaConf.save(self.config, folder / "multirun.yaml")
+        folder = self.prepared_folder()
         left = [point for point in plan.points if not is_finished(folder, point)]
         done = len(plan.points) - len(left)
         if done:

@@ -22,6 +22,7 @@ from qatexp.store.progress import read_progress
 from qatexp.sweep.endings import Ending, settled
 from qatexp.sweep.overview import Row, overview
 from qatexp.sweep.processes import PROGRESS_FILE, Job, jobs_of
+from qatexp.sweep.trial import apart
 
 log = logging.getLogger(__name__)
 
@@ -188,6 +189,4 @@ class _Watch:
 
 def _settings(jobs: Sequence[Job]) -> list[str]:
     """The overrides in which trials differ: those that all have say nothing about one."""
-    common = set(jobs[0].overrides).intersection(*(job.overrides for job in jobs))
-    texts = [[item for item in job.overrides if item not in common] for job in jobs]
-    return [" ".join(own or job.overrides) for own, job in zip(texts, jobs, strict=True)]
+    return [" ".join(own) for own in apart([job.overrides for job in jobs])]

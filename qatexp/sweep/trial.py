@@ -13,9 +13,10 @@ from pathlib import Path
 
 from qatexp.config.variables import SWEEP_STARTED, TRIAL
 from qatexp.errors import StoreError
-from qatexp.records import CONFIG_FINGERPRINT, RECORD_FILE, Record, load_record
-from qatexp.records.plan import load_plan
+from qatexp.records import RECORD_FILE, Record, load_record
+from qatexp.records.plan import Point, load_plan
 from qatexp.store.atomic import write_text
+from qatexp.sweep.resume import is_finished
 
 _PR_SET_PDEATHSIG = 1
 """Of <sys/prctl.h>."""
@@ -34,25 +35,22 @@ def planned_fingerprint(folder: Path) -> str | None:
 
     It is not found anew here: a download of the first trial, for instance, changes what others see.
     """
+    point = _planned(folder)
+    return None if point is None else point.fingerprint
+
+
+def _planned(folder: Path) -> Point | None:
     try:
         points = load_plan(folder.parent).points
     except StoreError:
         return None
-    return next((p.fingerprint for p in points if str(p.number) == folder.name), None)
+    return next((point for point in points if str(point.number) == folder.name), None)
 
 
 def is_done(folder: Path) -> bool:
     """Whether a trial has the finished record of what the plan of its sweep asks for."""
-    try:
-        record = load_record(folder)
-    except StoreError:
-        return False
-    planned = planned_fingerprint(folder)
-    return (
-        record.status == "finished"
-        and planned is not None
-        and record.fingerprints.get(CONFIG_FINGERPRINT) == planned
-    )
+    point = _planned(folder)
+    return point is not None and is_finished(folder.parent, point)
 
 
 def own_overrides(folder: Path, overrides: Sequence[str]) -> list[str]:
@@ -64,8 +62,14 @@ def own_overrides(folder: Path, overrides: Sequence[str]) -> list[str]:
         points = load_plan(folder.parent).points
     except StoreError:
         return list(overrides)
-    common = set.intersection(*(set(point.overrides) for point in points))
-    return [item for item in overrides if item not in common] or list(overrides)
+    return apart([overrides, *(point.overrides for point in points)])[0]
+
+
+def apart(everybody: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The overrides of each trial without those that all have; all of them where none is left."""
+    common = set.intersection(*map(set, everybody))
+    own = ([item for item in overrides if item not in common] for overrides in everybody)
+    return [found or list(overrides) for found, overrides in zip(own, everybody, strict=True)]
 
 
 def mark_started(folder: Path) -> None:

@@ -7,7 +7,7 @@ have no order, so that such a comparison holds for no trial; the same goes for t
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -67,6 +67,17 @@ class Joined:
 
 
 Node = Comparison | Not | Joined
+
+
+def names_in(node: Node) -> Iterator[Name]:
+    """The settings and figures of an expression, in the order in which they are written."""
+    if isinstance(node, Not):
+        yield from names_in(node.part)
+    elif isinstance(node, Joined):
+        for part in node.parts:
+            yield from names_in(part)
+    else:
+        yield from (operand for operand in node.operands if isinstance(operand, Name))
 
 
 def holds(node: Node, values: Mapping[str, Value]) -> bool:

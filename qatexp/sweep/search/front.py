@@ -16,7 +16,7 @@ from qatexp.compare.reproduce import trial_command
 from qatexp.figures.front import LATENCY_TOLERANCE, SIZE_TOLERANCE, Point, front
 from qatexp.figures.units import counted
 from qatexp.sweep.search.objectives import Objective
-from qatexp.sweep.search.study import REJECTED, trials_in
+from qatexp.sweep.search.study import failed_trials, trials_in
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,11 +70,7 @@ def print_front(
 
 def _summary(study: Study, found: Sequence[Best]) -> str:
     complete = trials_in(study, TrialState.COMPLETE)
-    failed = [
-        trial
-        for trial in trials_in(study, TrialState.FAIL)
-        if not trial.user_attrs.get(REJECTED, False)
-    ]
+    failed = failed_trials(study)
     off = [trial for trial in complete if any(v > 0.0 for v in trial.constraints.values())]
     parts = [f"{len(found)} of {counted(len(complete), 'finished trial')} on the front"]
     parts += [f"{len(off)} outside the constraints"] if off else []

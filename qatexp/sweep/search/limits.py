@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from qatexp.compare.where import Value, WhereError, holds, parse, vocabulary_of
-from qatexp.compare.where.evaluate import Comparison, Constant, Joined, Name, Node, Not
+from qatexp.compare.where.evaluate import Comparison, Constant, Joined, Name, Node, Not, names_in
 from qatexp.errors import ConfigError
 from qatexp.sweep.search.objectives import figure_names
 
@@ -33,7 +33,7 @@ class Limits:
 
     def names(self) -> set[str]:
         """Full names of the settings and figures that the constraints are about."""
-        return {name for node in self.nodes.values() for name in _names(node)}
+        return {name.key for node in self.nodes.values() for name in names_in(node)}
 
 
 def read_limits(texts: Sequence[str], settings: Sequence[str]) -> Limits:
@@ -90,13 +90,3 @@ def _beyond(sign: str, left: Value, right: Value) -> float:
 
 def _is_number(value: Value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _names(node: Node) -> Iterator[str]:
-    if isinstance(node, Not):
-        yield from _names(node.part)
-    elif isinstance(node, Joined):
-        for part in node.parts:
-            yield from _names(part)
-    else:
-        yield from (operand.key for operand in node.operands if isinstance(operand, Name))

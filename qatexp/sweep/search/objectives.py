@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from difflib import get_close_matches
 
+from qatexp.config.criteria import DIRECTIONS, FIGURES, numbers_of
 from qatexp.errors import ConfigError
-from qatexp.records import Parity, Record, Variant
+from qatexp.records import Parity, Record
 
 KEY = "hydra.sweeper.objectives"
-DIRECTIONS = ("max", "min")
 _VARIANTS = ("qat", "ptq", "fp32", "control")
-_NUMBERS = ("int", "float", "float | None")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +41,8 @@ class Objective:
 
 def figure_names() -> list[str]:
     """Every figure that an objective or a constraint may name."""
-    own = [item.name for item in fields(Variant) if item.type in _NUMBERS]
-    parity = [f"parity/{item.name}" for item in fields(Parity) if item.type in _NUMBERS]
-    return [*own, *(f"{variant}/{name}" for variant in _VARIANTS for name in own), *parity]
+    of_variants = [f"{variant}/{name}" for variant in _VARIANTS for name in FIGURES]
+    return [*FIGURES, *of_variants, *(f"parity/{name}" for name in numbers_of(Parity))]
 
 
 def read_objectives(texts: Sequence[str]) -> tuple[Objective, ...]:

@@ -21,7 +21,15 @@ from qatexp.sweep.planning import plan_lock, write_plan
 from qatexp.sweep.resume import united
 from qatexp.sweep.search.planning import SearchTask
 from qatexp.sweep.search.space import Value, size
-from qatexp.sweep.search.study import FOLDER, REASON, REJECTED, WORKER, sampler_for, trials_in
+from qatexp.sweep.search.study import (
+    FOLDER,
+    REASON,
+    REJECTED,
+    WORKER,
+    failed_trials,
+    sampler_for,
+    trials_in,
+)
 from qatexp.sweep.search.workers import Worker
 
 log = logging.getLogger(__name__)
@@ -58,7 +66,7 @@ class Proposer:
     def __init__(self, study: Study, task: SearchTask, *, folder: Path, worker: Worker) -> None:
         self._study, self._task, self._folder, self._worker = study, task, folder, worker
         self._taken: set[int] = set()
-        self._failed_before = len(self._failed())
+        self._failed_before = len(failed_trials(self._study))
 
     def take(self, count: int) -> list[Proposal]:
         """Propose up to `count` trials; none when the search is done, or has no points left.
@@ -145,13 +153,9 @@ class Proposer:
         started = len(trials_in(self._study, *settled)) + self._failed_now()
         return self._task.settings.n_trials - started
 
-    def _failed(self) -> list[FrozenTrial]:
-        failed = trials_in(self._study, TrialState.FAIL)
-        return [trial for trial in failed if not trial.user_attrs.get(REJECTED, False)]
-
     def _failed_now(self) -> int:
         """Trials that have failed since this command was started; earlier ones are made up for."""
-        return len(self._failed()) - self._failed_before
+        return len(failed_trials(self._study)) - self._failed_before
 
     def _has_failed_too_often(self) -> bool:
         most = self._task.corners[0].sweep.max_failures

@@ -120,3 +120,9 @@ def trials_in(
 ) -> Sequence[optuna.trial.FrozenTrial]:
     """The trials of a study in some states, all without any, by number."""
     return study.get_trials(deepcopy=False, states=states or None)
+
+
+def failed_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """The trials that were started and have failed; proposals that were turned down are none."""
+    failed = trials_in(study, optuna.trial.TrialState.FAIL)
+    return [trial for trial in failed if not trial.user_attrs.get(REJECTED, False)]
