@@ -5,21 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from qatexp.quantization.bias import BiasGrid, round_to_grid
+from qatexp.quantization.folding import Folding
 
 
 class BatchNorm(nn.Module):
     """Batch normalization over channels, with statistics that can be frozen during training.
 
-    With running statistics (in evaluation, or frozen) it is what folding will make of it: a factor
-    and a shift per channel, the shift rounded to the `grid` of the layer before, if one is set.
+    With running statistics it is what folding will make of it. Behind a quantized layer (`folding`)
+    that means: frozen in training, a factor and a shift per channel, the shift rounded to the
+    layer's grid; in evaluation nothing, since the layer computes with folded weights.
     """
 
     def __init__(self, *, eps: float, momentum: float) -> None:
         super().__init__()
         self.eps, self.momentum = eps, momentum
         self.frozen = False
-        self.grid: BiasGrid | None = None
+        self.folding: Folding | None = None
         self.weight: nn.Parameter | None = None
         self.bias: nn.Parameter | None = None
         self.running_mean: Tensor
@@ -27,8 +28,12 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize `x` (N, C, ...) with batch statistics in training, else the running ones."""
+        if self.folding is not None and self.folding.applies:
+            return x
         learning = self.training and not self.frozen
-        bias = self.bias if learning else self._rounded_bias()
+        bias: Tensor | None = self.bias
+        if not learning and self.folding is not None and self.folding.active:
+            bias = self._rounded(self.folding)
         return nn.functional.batch_norm(
             x,
             self.running_mean,
@@ -49,12 +54,9 @@ class BatchNorm(nn.Module):
             shift = shift if self.bias is None else shift + self.bias.double()
         return factor, shift
 
-    def _rounded_bias(self) -> Tensor | None:
+    def _rounded(self, folding: Folding) -> Tensor | None:
         """The bias moved so that the layer's whole shift lies on the grid; straight through."""
-        if self.grid is None or not self.grid.active:
-            return self.bias
-        factor, shift = self.affine()
-        if self.grid.bias is not None:
-            shift = shift + self.grid.bias.detach().double() * factor
-        offset = (round_to_grid(shift, self.grid.step(factor)) - shift).float()
-        return offset if self.bias is None else self.bias + offset
+        offset = folding.rounding()
+        if offset is None or self.bias is None:
+            return self.bias if offset is None else offset
+        return self.bias + offset

@@ -1,9 +1,6 @@
 """Fold batch norm away: into the weight's *scale* after training, so that no code moves.
 
-With codes q and scale s of a weight, and factor f = gamma / sqrt(var + eps) of the batch norm
-behind it, the folded weight is sign(f) * q on the scale s * |f|, and the bias
-beta + (b - mean) * f. The bias is rounded to the int32 grid (input scale x weight scale) on which
-integer kernels hold it, so that the optimized runtime computes what PyTorch does.
+What a quantized layer becomes is worked out in `folding.py`; here the graph is rewritten.
 """
 
 from __future__ import annotations
@@ -16,12 +13,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from qatexp.quantization.batch_norm import BatchNorm
-from qatexp.quantization.bias import CODE_LIMIT, BiasFakeQuantize, round_to_grid
-from qatexp.quantization.fake_quantize import (
-    MIN_SCALE,
-    ActivationFakeQuantize,
-    WeightFakeQuantize,
-)
+from qatexp.quantization.bias import BiasFakeQuantize
+from qatexp.quantization.fake_quantize import ActivationFakeQuantize, WeightFakeQuantize
+from qatexp.quantization.fake_quantize.rounding import per_channel
 from qatexp.quantization.graph_ops import (
     WEIGHTED,
     attribute_of,
@@ -97,46 +91,18 @@ def fold_(graph_module: fx.GraphModule) -> FoldReport:
 def _fold_layer_(graph_module: fx.GraphModule, node: fx.Node, batch_norm: fx.Node | None) -> None:
     quantizer = weight_quantizer_of(node)
     call = node.args[1]
-    assert quantizer is not None
     assert isinstance(call, fx.Node)
-    weight, bias = attribute_of(call.args[0]), _layer_bias(node)
-    channels = weight.shape[0]
+    assert quantizer is not None
+    assert quantizer.folding is not None
+    weight = attribute_of(call.args[0])
     quantizer.update_(weight)
-    scale, codes = quantizer.scale.detach().double(), quantizer.codes(weight)
-    bias = None if bias is None else bias.detach().double()
+    codes, scale, bias = quantizer.folding.parameters(weight)
     if batch_norm is not None:
-        factor, shift = _affine(batch_norm)
-        bias = shift if bias is None else shift + bias * factor
-        # A zero gamma makes the output constant: codes of zero on any scale.
-        codes = codes * factor.sign().view(-1, *[1] * (codes.dim() - 1)).float()
-        scale = torch.where(factor == 0, scale, scale * factor.abs())
         batch_norm.replace_all_uses_with(node)
         graph_module.graph.erase_node(batch_norm)
-    input_quantizer = input_quantizer_of(node)
-    if bias is not None and input_quantizer is not None:
-        input_scale = input_quantizer.scale.detach().double()
-        scale, codes = _fit_bias(scale, codes, bias, input_scale, channels)
-        bias = round_to_grid(bias, input_scale * scale)
-    static = _static_quantizer(quantizer, scale.float(), channels)
+    static = _static_quantizer(quantizer, scale, len(weight))
     graph_module.set_submodule(str(call.target), static)
-    steps = static.scale.view(-1, *[1] * (codes.dim() - 1))
-    final_bias = None if bias is None else bias.float()
-    _set_parameters_(graph_module, node, codes * steps, final_bias, trainable=False)
-
-
-def _fit_bias(
-    scale: Tensor, codes: Tensor, bias: Tensor, input_scale: Tensor, channels: int
-) -> tuple[Tensor, Tensor]:
-    """Raise the scale of channels whose bias would overflow int32, and shrink their codes with it.
-
-    A gamma that nearly vanished leaves a scale so small that the bias has no int32 code; what its
-    weights contribute is next to nothing.
-    """
-    needed = bias.abs() / (input_scale * CODE_LIMIT)
-    raised = torch.maximum(scale, needed if scale.numel() == channels else needed.max())
-    raised = raised.clamp_min(MIN_SCALE)
-    ratio = (scale / raised).view(-1, *[1] * (codes.dim() - 1))
-    return raised, torch.where(ratio < 1, (codes * ratio).round().float(), codes)
+    _set_parameters_(graph_module, node, codes * per_channel(scale, weight), bias, trainable=False)
 
 
 def _static_quantizer(
@@ -209,7 +175,7 @@ def weight_quantizer_of(layer: fx.Node) -> WeightFakeQuantize | None:
 def _layer_bias(layer: fx.Node) -> Tensor | None:
     bias = layer.args[2] if len(layer.args) > 2 else None
     if isinstance(bias, fx.Node) and isinstance(module_of(bias), BiasFakeQuantize):
-        bias = bias.args[0]
+        bias = bias.args[0] if bias.args else None
     return None if bias is None else attribute_of(bias)
 
 

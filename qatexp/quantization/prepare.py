@@ -18,7 +18,7 @@ from qatexp.config.schema import Granularity, QConfig
 from qatexp.errors import QuantizationError
 from qatexp.quantization.annotate import Fusions, IntegerQuantizer, Plan
 from qatexp.quantization.batch_norm import BatchNorm
-from qatexp.quantization.bias import BiasFakeQuantize, BiasGrid
+from qatexp.quantization.bias import BiasFakeQuantize
 from qatexp.quantization.capture import capture
 from qatexp.quantization.fake_quantize import (
     ActivationFakeQuantize,
@@ -32,6 +32,7 @@ from qatexp.quantization.fold import (
     input_quantizer_of,
     weight_quantizer_of,
 )
+from qatexp.quantization.folding import Folding
 from qatexp.quantization.graph_ops import (
     WEIGHTED,
     attribute_of,
@@ -74,7 +75,7 @@ def prepare(model: nn.Module, example: Tensor, qconfig: QConfig) -> PreparedMode
     quantizer.annotate(graph_module)
     prepared = _insert_fake_quantizers(graph_module)
     quantizer.plan.fusions = {"batch_norm": batch_norms, "relu": _absorb_clips_(prepared)}
-    _round_biases_(prepared)
+    _tie_(prepared)
     return PreparedModel(prepared.to(example.device), quantizer.plan)
 
 
@@ -153,28 +154,29 @@ def _absorb_clips_(graph_module: fx.GraphModule) -> Fusions:
     return Fusions(absorbed, tuple(layer_name(node) for node in left))
 
 
-def _round_biases_(graph_module: fx.GraphModule) -> None:
-    """Tie every quantized layer's bias, or its batch norm's shift, to the layer's int32 grid."""
+def _tie_(graph_module: fx.GraphModule) -> None:
+    """Tell every quantized layer's weight, bias and batch norm what they will be folded into."""
     graph = graph_module.graph
     for node in list(graph.nodes):
-        weight_quantizer = weight_quantizer_of(node) if is_op(node, WEIGHTED) else None
-        input_quantizer = input_quantizer_of(node) if weight_quantizer is not None else None
-        if weight_quantizer is None or input_quantizer is None:
+        quantizer = weight_quantizer_of(node) if is_op(node, WEIGHTED) else None
+        if quantizer is None:
             continue
-        bias = node.args[2] if len(node.args) > 2 else None
-        grid = BiasGrid(input_quantizer, weight_quantizer)
-        batch_norm = following_batch_norm(node)
+        arguments = [*node.args, None][: max(3, len(node.args))]
+        own, following = arguments[2], following_batch_norm(node)
+        batch_norm = None if following is None else module_of(following)
+        assert batch_norm is None or isinstance(batch_norm, BatchNorm)
+        bias = None if own is None else graph_module.get_parameter(str(own.target))
+        folding = Folding(quantizer, input_quantizer_of(node), batch_norm, bias)
+        quantizer.folding = folding
         if batch_norm is not None:
-            grid.bias = None if bias is None else graph_module.get_parameter(str(bias.target))
-            module = module_of(batch_norm)
-            assert isinstance(module, BatchNorm)
-            module.grid = grid
-        elif bias is not None:
-            path = f"{node.name}_bias_grid"
-            graph_module.add_submodule(path, BiasFakeQuantize(grid))
-            with graph.inserting_before(node):
-                rounded = graph.call_module(path, (bias,))
-            node.args = (*node.args[:2], rounded, *node.args[3:])
+            batch_norm.folding = folding
+        if own is None and batch_norm is None:
+            continue
+        path = f"{node.name}_bias_quantizer"
+        graph_module.add_submodule(path, BiasFakeQuantize(folding))
+        with graph.inserting_before(node):
+            arguments[2] = graph.call_module(path, () if own is None else (own,))
+        node.args = tuple(arguments)
     graph_module.recompile()
 
 

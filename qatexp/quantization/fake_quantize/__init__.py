@@ -12,11 +12,9 @@ from qatexp.quantization.fake_quantize.dorefa import DorefaActivation, DorefaWei
 from qatexp.quantization.fake_quantize.lsq import LsqActivation, LsqWeight
 from qatexp.quantization.fake_quantize.minmax_ema import AbsMaxWeight, MinMaxEmaActivation
 from qatexp.quantization.fake_quantize.pact import PactActivation
-from qatexp.quantization.fake_quantize.rounding import MIN_SCALE
 from qatexp.quantization.fake_quantize.weight import WeightFakeQuantize
 
 __all__ = [
-    "MIN_SCALE",
     "AbsMaxWeight",
     "ActivationFakeQuantize",
     "DorefaActivation",

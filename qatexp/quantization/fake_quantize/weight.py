@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from qatexp.quantization.fake_quantize.rounding import (
     codes_of,
     per_channel,
 )
+
+if TYPE_CHECKING:
+    from qatexp.quantization.folding import Folding
 
 
 class WeightFakeQuantize(FakeQuantizeBase):  # type: ignore[misc]
@@ -49,6 +52,7 @@ class WeightFakeQuantize(FakeQuantizeBase):  # type: ignore[misc]
         self.quant_min, self.quant_max = quant_min, quant_max
         self.per_channel = qscheme == torch.per_channel_symmetric
         self.enabled = True
+        self.folding: Folding | None = None
         self.scale: Tensor
         self._register_scale(channels if self.per_channel else 1)
 
@@ -56,10 +60,12 @@ class WeightFakeQuantize(FakeQuantizeBase):  # type: ignore[misc]
         self.register_buffer("scale", torch.ones(count))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Fake-quantize a weight (C, ...)."""
+        """Fake-quantize a weight (C, ...); in evaluation, fold what follows the layer into it."""
         if not self.enabled:
             return weight
         self.update_(weight)
+        if self.folding is not None and self.folding.applies:
+            return self.folding.weight(weight)
         return self._round(self.transform(weight))
 
     def _round(self, weight: Tensor) -> Tensor:

@@ -22,12 +22,14 @@ from qatexp.config.schema import (
 from qatexp.errors import QuantizationError
 from qatexp.quantization.batch_norm import BatchNorm
 from qatexp.quantization.calibrate import calibrate_
+from qatexp.quantization.codes import moved_weight_codes
 from qatexp.quantization.convert import convert, fold
 from qatexp.quantization.fake_quantize import ActivationFakeQuantize, WeightFakeQuantize
 from qatexp.quantization.inventory import ideal_bytes, parameter_count, summary
 from qatexp.quantization.prepare import (
     activation_quantizers,
     enable_,
+    freeze_batch_norm_,
     prepare,
     quantization_parameters,
     weight_quantizers,
@@ -100,16 +102,40 @@ def test_zero_gammas_fold_to_zero_codes(odd_net, images):
 
 
 @BITS
-def test_folding_flips_no_output_code(odd_net, images, weight_bits, activation_bits):
-    """The trained model has its biases on the int32 grid already; float rounding alone is left."""
+def test_evaluation_computes_with_folded_weights(odd_net, images, weight_bits, activation_bits):
+    """A batch norm on its own is rounded otherwise: ties fall to other codes, layer by layer."""
     lift_zero_gammas_(odd_net)
     prepared = trained(odd_net, images, qconfig(weight_bits, activation_bits))
     folded, _ = fold(prepared)
     with torch.no_grad():
-        gap = (folded(images) - prepared(images)).abs()
+        assert torch.equal(folded(images), prepared(images))
+
+
+@BITS
+def test_training_with_frozen_statistics_differs_from_evaluation_by_rounding(
+    odd_net, images, weight_bits, activation_bits
+):
+    """Biases lie on the int32 grid in training too, so that it sees what is deployed."""
+    lift_zero_gammas_(odd_net)
+    odd_net.dropout.p = 0.0  # would be another difference
+    prepared = trained(odd_net, images, qconfig(weight_bits, activation_bits))
+    freeze_batch_norm_(prepared)
+    with torch.no_grad():
+        evaluated = prepared(images)
+        gap = (evaluated - prepared.train()(images)).abs()
     step = float(list(activation_quantizers(prepared))[-1][1].scale.detach())
     # A tie in float32 may fall to the other code somewhere in 16 images; not in one value of 20.
     assert float((gap > step / 2).float().mean()) <= 0.05
+
+
+def test_a_gamma_that_nearly_vanished_moves_no_code(odd_net, images):
+    """Its scale, far below those of other weights, holds the same codes."""
+    with torch.no_grad():
+        odd_net.bn_stem.weight[2] = 1e-8
+        odd_net.bn_stem.bias[2] = 0.0
+        odd_net.bn_stem.running_mean[2] = 0.0
+    prepared = trained(odd_net, images, qconfig(), steps=0)
+    assert moved_weight_codes(prepared, fold(prepared)[0]) == 0
 
 
 def test_folded_biases_lie_on_the_integer_grid(odd_net, images):
