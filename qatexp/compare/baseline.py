@@ -7,8 +7,8 @@ from difflib import get_close_matches
 
 from qatexp.compare.collect import Sweep, Trial
 from qatexp.errors import ConfigError
-from qatexp.figures.trials import deployable, knobs, label
 from qatexp.records import Record
+from qatexp.results.trials import deployable, knobs, label
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from qatexp.compare.collect import Sweep, Trial
 from qatexp.config.criteria import Criterion
 from qatexp.errors import ConfigError
-from qatexp.figures.front import LATENCY_TOLERANCE, SIZE_TOLERANCE
-from qatexp.figures.trials import deployable, knobs, label
 from qatexp.records import Record, Variant
+from qatexp.results.front import LATENCY_TOLERANCE, SIZE_TOLERANCE
+from qatexp.results.trials import deployable, knobs, label
 
 _SPLITS = {"val_top1": "val", "top1": "test", "deployed_top1": "test"}
 """Images on which an accuracy was found."""

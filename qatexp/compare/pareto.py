@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qatexp.figures.files import File, files
-from qatexp.figures.front import LATENCY_TOLERANCE, SIZE_TOLERANCE, Point, front
 from qatexp.records import Record
+from qatexp.results.files import File, files
+from qatexp.results.front import LATENCY_TOLERANCE, SIZE_TOLERANCE, Point, front
 
 RULE = (
     f"no other file of a trial, be it fp32, ptq or qat, is better without being worse in top-1, "

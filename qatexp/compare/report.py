@@ -10,7 +10,7 @@ from qatexp.compare.seeds import seed_groups
 from qatexp.compare.seeds_table import reference_group, seeds_grid, seeds_notes
 from qatexp.compare.trials import pruned_notes, trials_grid, trials_notes, trials_warnings
 from qatexp.compare.variants import variants_grid, variants_notes
-from qatexp.figures.units import counted
+from qatexp.results.units import counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from qatexp.compare.pareto import pareto
 from qatexp.compare.reproduce import Command
 from qatexp.compare.seeds import Group, seed_groups
 from qatexp.compare.variants import variants_in_order
-from qatexp.figures.trials import varying_keys
 from qatexp.records import Record, Variant
+from qatexp.results.trials import varying_keys
 
 Row = Mapping[str, Any]
 

@@ -17,8 +17,8 @@ from itertools import combinations
 from statistics import fmean, stdev
 
 from qatexp.compare.collect import Sweep, Trial
-from qatexp.figures.trials import deployable, knobs, label
 from qatexp.records import Record
+from qatexp.results.trials import deployable, knobs, label
 
 SEED = "seed"
 LEVEL = 0.05

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from qatexp.compare.collect import Trial
 from qatexp.compare.grid import Column, Grid
 from qatexp.compare.seeds import RULE, Difference, Group, differences
-from qatexp.figures.units import MISSING, counted, percent, points
+from qatexp.results.units import MISSING, counted, percent, points
 
 SPREAD = "std is the standard deviation of the sample, range the lowest to the highest seed"
 _MOST_NAMED = 6

@@ -9,8 +9,9 @@ from qatexp.compare.collect import Sweep, Trial
 from qatexp.compare.grid import Column, Grid
 from qatexp.compare.pareto import RULE, better_ptq, pareto
 from qatexp.compare.variants import conditions, machine_note
-from qatexp.figures.trials import Knob, deployable, knobs, label
-from qatexp.figures.units import (
+from qatexp.records import Record
+from qatexp.results.trials import Knob, deployable, knobs, label
+from qatexp.results.units import (
     MISSING,
     SizeUnit,
     factor,
@@ -20,7 +21,6 @@ from qatexp.figures.units import (
     share,
     size_unit,
 )
-from qatexp.records import Record
 
 MARK = "*"
 """Stands behind the number of a trial on the Pareto front."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from qatexp.compare.grid import Column, Grid
-from qatexp.figures.units import (
+from qatexp.records import Certificate, Latency, Parity, Record, Target, Variant
+from qatexp.results.units import (
     MISSING,
     counted,
     factor,
@@ -14,7 +15,6 @@ from qatexp.figures.units import (
     share,
     size_unit,
 )
-from qatexp.records import Certificate, Latency, Parity, Record, Target, Variant
 
 ORDER = ("fp32", "control", "ptq", "qat")
 

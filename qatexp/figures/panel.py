@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qatexp.figures.files import File, files
-from qatexp.figures.front import LATENCY_TOLERANCE, SIZE_TOLERANCE, Point, front
 from qatexp.figures.placement import Anchor
 from qatexp.figures.style import COLOURS, FAINT, INK, tidy_, title_
-from qatexp.figures.trials import deployable
-from qatexp.figures.units import counted, size_unit
 from qatexp.records import Record, Variant
+from qatexp.results.files import File, files
+from qatexp.results.front import LATENCY_TOLERANCE, SIZE_TOLERANCE, Point, front
+from qatexp.results.trials import deployable
+from qatexp.results.units import counted, size_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qatexp.errors import StoreError
-from qatexp.figures.files import FILES, File, with_shared_figures
 from qatexp.figures.panel import FRONT_LOOK, LOOKS, Panel, draw_panel_, panels
 from qatexp.figures.placement import Anchor, label_points_
 from qatexp.figures.style import CATEGORIES, COLOURS, INK, new_figure, save
-from qatexp.figures.trials import Knob, deployable, knobs, label
-from qatexp.figures.units import counted, percent
 from qatexp.records import Record
+from qatexp.results.files import FILES, File, with_shared_figures
+from qatexp.results.trials import Knob, deployable, knobs, label
+from qatexp.results.units import counted, percent
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import PrunedError, StoreError
-from qatexp.figures.front import LATENCY_TOLERANCE, SIZE_TOLERANCE
 from qatexp.records import RECORD_FILE, Record, Variant, load_record
 from qatexp.records.plan import load_plan
+from qatexp.results.front import LATENCY_TOLERANCE, SIZE_TOLERANCE
 
 QAT, PTQ = "qat", "ptq"
 

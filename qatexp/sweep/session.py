@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from qatexp.compare import Sweep, collect, print_comparison, write_comparison
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import QatexpError, StoreError
-from qatexp.figures.trials import deployable
 from qatexp.records import PROCESS_STAGE
 from qatexp.records.plan import SweepPlan, load_plan
+from qatexp.results.trials import deployable
 from qatexp.store.heartbeat import EXPIRY_SECONDS
 from qatexp.store.lock import Lock
 from qatexp.sweep.best import settle_best, sweep_note

@@ -12,11 +12,11 @@ from qatexp.compare.reproduce import Command
 from qatexp.compare.seeds import seed_groups
 from qatexp.compare.seeds_table import against, reference_group
 from qatexp.compare.where import trial_values, vocabulary
-from qatexp.figures.files import with_shared_figures
 from qatexp.figures.panel import panels
-from qatexp.figures.trials import Knob, deployable, knobs, label
-from qatexp.figures.units import counted, size_unit
 from qatexp.records import Record
+from qatexp.results.files import with_shared_figures
+from qatexp.results.trials import Knob, deployable, knobs, label
+from qatexp.results.units import counted, size_unit
 
 _FIELDS = ("top1", "deployed_top1", "size_bytes", "latency_ms_p50")
 _VARIANTS = ("fp32", "control", "ptq", "qat")

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from qatexp.compare.collect import Sweep
-from qatexp.figures.front import LATENCY_TOLERANCE, SIZE_TOLERANCE
-from qatexp.figures.trials import deployable, knobs, label
-from qatexp.figures.units import SizeUnit, milliseconds, percent, size_unit
 from qatexp.records import Record, Variant
+from qatexp.results.front import LATENCY_TOLERANCE, SIZE_TOLERANCE
+from qatexp.results.trials import deployable, knobs, label
+from qatexp.results.units import SizeUnit, milliseconds, percent, size_unit
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from qatexp.compare.collect import Sweep, Trial
 from qatexp.compare.pareto import pareto
 from qatexp.compare.where.evaluate import Value
 from qatexp.compare.where.tokens import WhereError
-from qatexp.figures.trials import BITS, deployable, knobs
 from qatexp.records import Record
+from qatexp.results.trials import BITS, deployable, knobs
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from qatexp.figures.units import MISSING
 from qatexp.records import Record, Variant
+from qatexp.results.units import MISSING
 
 WEIGHT_BITS, ACTIVATION_BITS, BITS = (
     "qconfig.weight.bits",

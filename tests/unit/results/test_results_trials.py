@@ -2,7 +2,7 @@
 
 import pytest
 
-from qatexp.figures.trials import deployable, knobs, label, value_text, varying_keys
+from qatexp.results.trials import deployable, knobs, label, value_text, varying_keys
 
 LR, EPOCHS = "schedule.qat.lr_scale", "schedule.qat.epochs"
 

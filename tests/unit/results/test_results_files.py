@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from qatexp.figures.files import files, with_shared_figures
+from qatexp.results.files import files, with_shared_figures
 
 
 def test_a_file_that_trials_share_comes_once_with_its_median_latency(make_trial):
