@@ -64,7 +64,7 @@ def _over_seeds(trial: Trial, groups: Sequence[Group]) -> Row:
     """Mean and spread of the trials that differ from this one in the seed only."""
     for group in groups:
         if trial.name in group.trials:
-            figures = {"n": len(group.top1), "mean": group.mean, "std": group.std}
+            figures = {"n": group.n, "mean": group.mean, "std": group.std}
             return {f"seeds/deployed_top1_{key}": value for key, value in figures.items()}
     return {}
 

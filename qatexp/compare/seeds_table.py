@@ -25,9 +25,9 @@ def seeds_grid(groups: Sequence[Group], reference: int) -> Grid:
     rows = []
     for index, group in enumerate(groups):
         std = MISSING if group.std is None else percent(group.std)
-        spread = f"{percent(min(group.top1))} .. {percent(max(group.top1))}"
+        spread = f"{percent(min(group.samples))} .. {percent(max(group.samples))}"
         verdict = (MISSING, "") if index == reference else _verdict(apart[index])
-        figures = (str(len(group.top1)), percent(group.mean), std, spread)
+        figures = (str(group.n), percent(group.mean), std, spread)
         rows.append((group.label, *figures, *verdict))
     headings = ("seeds", "top-1\nmean", "std", "range")
     columns = (
@@ -50,7 +50,21 @@ def seeds_notes(groups: Sequence[Group], reference: int) -> list[str]:
         f"{len(apart)} larger than the noise{which}",
         RULE,
         SPREAD,
+        *_repeats(groups),
     ]
+
+
+def _repeats(groups: Sequence[Group]) -> list[str]:
+    """Which trials are no sample of their own."""
+    repeated = [group for group in groups if group.n < len(group.trials)]
+    if not repeated:
+        return []
+    counts = "; ".join(
+        f"{group.label}: {counted(len(group.trials), 'trial')} of {counted(group.n, 'seed')}"
+        for group in repeated[:_MOST_NAMED]
+    )
+    more = "; ..." if len(repeated) > _MOST_NAMED else ""
+    return [f"a seed that was run several times counts once, by its mean ({counts}{more})"]
 
 
 def against(groups: Sequence[Group], reference: int) -> dict[int, Difference]:

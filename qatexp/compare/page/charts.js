@@ -150,6 +150,19 @@ const Charts = (() => {
     return found;
   }
 
+  const average = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+  /** Accuracies by distinct seed: trials that repeat one count once, by their mean. */
+  function bySeed(indices) {
+    const knob = DATA.knobs.findIndex(({ key }) => key === "seed");
+    const found = new Map();
+    for (const index of indices) {
+      const seed = knob < 0 ? null : trials[index].numbers[knob];
+      found.set(seed, [...(found.get(seed) ?? []), top1(index)]);
+    }
+    return [...found.values()].map(average);
+  }
+
   /** A colour for each series; with more series than colours, one for each value of a setting. */
   function seriesColours(knob) {
     const every = seriesBy(knob, new Set(finished));
@@ -178,19 +191,19 @@ const Charts = (() => {
     for (const [text, points] of shownSeries) {
       const colour = palette.of(text);
       const path = [...points].sort((a, b) => a[0] - b[0]).map(([x, own]) => {
-        const accuracies = own.map(top1);
-        const mean = accuracies.reduce((sum, v) => sum + v, 0) / own.length;
-        return { x: sx(x), y: sy(mean), own, mean, low: Math.min(...accuracies), high: Math.max(...accuracies), value: x };
+        const samples = bySeed(own);
+        const mean = average(samples);
+        return { x: sx(x), y: sy(mean), own, samples, mean, low: Math.min(...samples), high: Math.max(...samples), value: x };
       });
       const line = add(board.root, "path", { class: "series", d: `M${path.map((p) => `${p.x} ${p.y}`).join("L")}` });
       line.style.stroke = colour;
       for (const point of path) {
-        if (point.own.length > 1) {
+        if (point.samples.length > 1) {
           const bar = add(board.root, "path", { d: `M${point.x - 4} ${sy(point.low)}h8m-4 0V${sy(point.high)}m-4 0h8`, class: "series" });
           bar.style.stroke = colour;
         }
-        const range = point.own.length > 1
-          ? `\nmean ${percent(point.mean)}, ${point.low.toFixed(2)} to ${percent(point.high)} over ${point.own.length} seeds`
+        const range = point.samples.length > 1
+          ? `\nmean ${percent(point.mean)}, ${point.low.toFixed(2)} to ${percent(point.high)} over ${point.samples.length} seeds`
           : `\n${percent(point.mean)}`;
         const tip = `${text || DATA.knobs[knob].name}, ${DATA.knobs[knob].name} ${plain(point.value)}${range}\n${names(point.own)}`;
         mark(board.root, "qat", { x: point.x, y: point.y, colour, trials: point.own, tip });

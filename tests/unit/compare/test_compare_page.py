@@ -190,3 +190,51 @@ def test_the_scripts_are_valid_and_have_no_end_tag(name, tmp_path):
     assert "</" not in text
     (tmp_path / name).write_text(text)
     subprocess.run(["node", "--check", str(tmp_path / name)], check=True)
+
+
+DRAW = """
+const texts = [];
+const Svg = {
+  add: () => ({ style: {}, prepend() {} }), canvas: () => ({ root: { prepend() {} }, width: 800, height: 300 }),
+  axes: () => ({ sx: (v) => v, sy: (v) => v, edge: { left: 0, right: 800 } }), span: () => ({ low: 0, high: 1 }),
+  scale: () => (v) => v, mark: (root, kind, { tip }) => { texts.push(tip); return { querySelector: () => ({ style: {} }) }; },
+  labels: () => {}, niceTicks: () => [], plain: String,
+};
+"""  # noqa: E501
+"""Drawing that keeps what a reader sees when pointing at a mark."""
+
+
+@pytest.fixture
+def tips(page, tmp_path):
+    """Tips of a chart, from the very script of the page."""
+
+    def make(*records, **dataset):
+        script = files("qatexp.compare.page").joinpath("charts.js").read_text(encoding="utf-8")
+        program = (
+            f"const DATA = {json.dumps(page(*records).data)};{DRAW}{script}"
+            f"const host = {{ dataset: {json.dumps(dataset)}, clientWidth: 800 }};"
+            "const state = { kept: new Set(Charts.finished), colours: Charts.colours(null) };"
+            "Charts.draw(host, state, () => {});"
+            "console.log(JSON.stringify(texts));"
+        )
+        run = subprocess.run(
+            ["node", "-"], input=program, capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 0, run.stderr
+        return json.loads(run.stdout)
+
+    return make
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_lines_count_seeds_and_not_trials(tips, make_record):
+    runs = [(0.1, 0, 90.0), (0.1, 0, 90.2), (0.1, 1, 91.1), (0.5, 0, 80.0), (0.5, 0, 80.0)]
+    records = [make_record(lr=lr, qat=top1) for lr, _, top1 in runs]
+    for record, (_, seed, _) in zip(records, runs, strict=True):
+        record.params["seed"] = seed
+    one, other = tips(*records, chart="lines", knob="0")
+    assert one.splitlines()[1:] == [
+        "mean 90.60 %, 90.10 to 91.10 % over 2 seeds",
+        "trials 0, 1, 2",
+    ]
+    assert other.splitlines()[1:] == ["80.00 %", "trials 3, 4"]

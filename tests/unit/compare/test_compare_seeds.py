@@ -40,6 +40,44 @@ def test_without_two_seeds_of_one_setting_there_are_no_groups(make_seeds):
     assert seed_groups(collect(make_seeds({8: (86.0,), 4: (85.0,)}))) == []
 
 
+@pytest.fixture
+def repeated(make_sweep, make_record):
+    """W8A8 with seeds 0, 0, 0 and 1; W4A4 with seeds 0 and 1; as reruns and resumed sweeps do."""
+    runs = [(8, 0, 90.0), (8, 0, 90.0), (8, 0, 90.3), (8, 1, 90.5), (4, 0, 89.0), (4, 1, 89.4)]
+    records = [make_record(bits=bits, qat=top1, data={"test": 1000}) for bits, _, top1 in runs]
+    for record, (_, seed, _) in zip(records, runs, strict=True):
+        record.params["seed"] = seed
+    return make_sweep(*records)
+
+
+def test_a_seed_that_was_run_several_times_is_one_sample(repeated):
+    one, other = seed_groups(collect(repeated))
+    assert (one.n, one.trials, one.seeds) == (2, ("0", "1", "2", "3"), (0, 0, 0, 1))
+    assert one.samples == pytest.approx((90.1, 90.5))
+    assert one.mean == pytest.approx(90.3)
+    (pair,) = differences([one, other])
+    expected = ttest_ind(one.samples, other.samples, equal_var=False).pvalue
+    assert pair.p == pytest.approx(expected, rel=1e-9)
+    assert not pair.is_larger_than_noise
+
+
+def test_repeated_seeds_are_told(repeated):
+    found = report(collect(repeated))
+    assert [row[1] for row in found.seeds.rows] == ["2", "2"]
+    assert found.seeds_notes[-1] == (
+        "a seed that was run several times counts once, by its mean (W8A8: 4 trials of 2 seeds)"
+    )
+    written = write_comparison(collect(repeated), repeated)
+    with written[0].open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["seeds/deployed_top1_n"] for row in rows] == ["2"] * 6
+
+
+def test_one_seed_run_twice_is_one_seed():
+    (pair,) = differences([Group("g", ("0", "1"), (3, 3), (90.0, 90.0), 0.1), group(80.0, 80.1)])
+    assert (pair.p, pair.is_larger_than_noise) == (None, False)
+
+
 def test_sweeps_are_not_mixed(make_seeds, tmp_path):
     folders = [make_seeds({8: (86.0, 87.0)}, root=root) for root in ("old", "new")]
     groups = seed_groups(gather(folders, home=tmp_path))
