@@ -157,7 +157,7 @@ class Record:
     status: str
     """running, finished, failed, interrupted, skipped, or pruned by a search."""
     params: dict[str, Any]
-    """The sweepable knobs, flat, as in the configuration."""
+    """Every key that figures depend on, flat, under its name on the command line."""
     mlflow_run_id: str | None = None
     variants: dict[str, Variant] = field(default_factory=dict)
     parity: Parity | None = None

@@ -51,6 +51,23 @@ def test_mixed_bits_are_written_for_weights_and_activations(make_trial):
     assert [knob.text(mixed) for knob in knobs([make_trial(), mixed])] == ["W4A8"]
 
 
+def test_paths_are_called_by_as_many_parts_as_it_takes(make_trial):
+    roots = ["/data/clean/images", "/data/noisy/images"]
+    trials = [make_trial(**{"dataset.root": root}) for root in roots]
+    assert [knobs(trials)[0].text(trial) for trial in trials] == ["clean/images", "noisy/images"]
+    trials = [make_trial(**{"dataset.root": root}) for root in ("/data/clean", None)]
+    assert [knobs(trials)[0].text(trial) for trial in trials] == ["clean", "null"]
+
+
+def test_a_target_is_named_where_its_short_name_does_not_tell_trials_apart(make_trial):
+    def trials(*targets):
+        return [make_trial(**{"model": t.split(".")[-1], "model._target_": t}) for t in targets]
+
+    assert varying_keys(trials("a.Net", "a.Other")) == ["model"]
+    assert varying_keys(trials("a.Net", "b.Net")) == ["model._target_"]
+    assert varying_keys(trials("a.Net", "b.Net", "b.Other")) == ["model", "model._target_"]
+
+
 def test_short_names_take_as_many_parts_as_it_takes(make_trial):
     keys = {"schedule.fp32.epochs": 1, "schedule.qat.epochs": 1, "seed": 0}
     trials = [make_trial(**keys), make_trial(**{key: value + 1 for key, value in keys.items()})]
