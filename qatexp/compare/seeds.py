@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from statistics import fmean, stdev
 
 from qatexp.compare.collect import Sweep, Trial
 from qatexp.records import Record
+from qatexp.results.comparable import DataSet, data_set
 from qatexp.results.trials import deployable, knobs, label
 
 SEED = "seed"
@@ -44,6 +45,8 @@ class Group:
     """By trial; several may have the same."""
     top1: tuple[float, ...]
     """By trial: `deployed_top1` of what it would deploy, in percent."""
+    data: DataSet
+    """What the accuracies were found on."""
     step: float
     """Points of accuracy that one test image is worth; 0 where its number is not known."""
 
@@ -115,8 +118,9 @@ def seed_groups(sweep: Sweep) -> list[Group]:
 
 
 def differences(groups: Sequence[Group]) -> list[Difference]:
-    """Compare every pair of groups, the better one first."""
-    pairs = list(combinations(range(len(groups)), 2))
+    """Compare every pair of groups on the same data set, the better one first."""
+    every = combinations(range(len(groups)), 2)
+    pairs = [(one, other) for one, other in every if groups[one].data == groups[other].data]
     testable = [p for p in pairs if all(groups[i].n > 1 for i in p)]
     adjusted = dict(zip(testable, _adjusted(groups, testable), strict=True))
     return [
@@ -148,7 +152,8 @@ def _adjusted(groups: Sequence[Group], pairs: Sequence[tuple[int, int]]) -> list
 
 def _settings(trial: Trial, record: Record) -> str:
     others = {key: value for key, value in record.params.items() if key != SEED}
-    return json.dumps([trial.sweep, record.name, others], sort_keys=True, default=str)
+    data = asdict(data_set(record))
+    return json.dumps([trial.sweep, record.name, data, others], sort_keys=True, default=str)
 
 
 def _group(text: str, members: Sequence[tuple[Trial, Record]]) -> Group:
@@ -159,5 +164,6 @@ def _group(text: str, members: Sequence[tuple[Trial, Record]]) -> Group:
         trials=tuple(trial.name for trial, _ in members),
         seeds=tuple(record.params[SEED] for _, record in members),
         top1=tuple(variant.deployed_top1 for variant in variants if variant is not None),
+        data=data_set(members[0][1]),
         step=100.0 / images[0] if isinstance(images[0], int) and images[0] > 0 else 0.0,
     )

@@ -26,7 +26,7 @@ def seeds_grid(groups: Sequence[Group], reference: int) -> Grid:
     for index, group in enumerate(groups):
         std = MISSING if group.std is None else percent(group.std)
         spread = f"{percent(min(group.samples))} .. {percent(max(group.samples))}"
-        verdict = (MISSING, "") if index == reference else _verdict(apart[index])
+        verdict = (MISSING, "") if index == reference else _verdict(apart.get(index))
         figures = (str(group.n), percent(group.mean), std, spread)
         rows.append((group.label, *figures, *verdict))
     headings = ("seeds", "top-1\nmean", "std", "range")
@@ -68,7 +68,10 @@ def _repeats(groups: Sequence[Group]) -> list[str]:
 
 
 def against(groups: Sequence[Group], reference: int) -> dict[int, Difference]:
-    """The difference of every other group from the reference: its mean minus the reference's."""
+    """The difference of other groups from the reference: their mean minus the reference's.
+
+    Groups on another data set are not among them.
+    """
     found = {}
     for pair in differences(groups):
         if pair.other == reference:
@@ -78,7 +81,9 @@ def against(groups: Sequence[Group], reference: int) -> dict[int, Difference]:
     return found
 
 
-def _verdict(found: Difference) -> tuple[str, str]:
+def _verdict(found: Difference | None) -> tuple[str, str]:
+    if found is None:
+        return MISSING, "another data set"
     if found.p is None:
         return points(found.points), "one seed"
     words = "larger than noise" if found.is_larger_than_noise else "within noise"

@@ -169,7 +169,7 @@ class Record:
     """By stage; `config` is that of the whole configuration and the code."""
     environment: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
-    """Data set name, classes, split sizes, seed and content hash."""
+    """Data set name, classes, split sizes and seed; hashes of all of it, and of the test images."""
     kept_epochs: dict[str, int] = field(default_factory=dict)
     """By training (fp32, control, qat): the epoch that validation chose, where `select` is best."""
     val_top1_by_epoch: dict[str, list[float]] = field(default_factory=dict)

@@ -60,9 +60,15 @@ class Knob:
         return text if speaks_for_itself else f"{self.name} {text}"
 
 
+def deployed_name(record: Record) -> str | None:
+    """Which variant a trial would deploy: qat, ptq where it has no qat, None without both."""
+    return next((name for name in ("qat", "ptq") if name in record.variants), None)
+
+
 def deployable(record: Record) -> Variant | None:
-    """What a trial would deploy: its qat variant, ptq where it has no qat, None without both."""
-    return record.variants.get("qat", record.variants.get("ptq"))
+    """What a trial would deploy; see `deployed_name`."""
+    name = deployed_name(record)
+    return None if name is None else record.variants[name]
 
 
 def varying_keys(records: Sequence[Record]) -> list[str]:

@@ -18,9 +18,9 @@ const Charts = (() => {
 
   const COSTS = {
     size: { field: "size_bytes", label: `size of the file, ${DATA.unit.name}`,
-            shown: (value) => value / DATA.unit.bytes, front: DATA.fronts.size },
+            shown: (value) => value / DATA.unit.bytes, fronts: DATA.fronts.size },
     latency: { field: "latency_ms_p50", label: `latency p50, ms${DATA.conditions}`,
-               shown: (value) => value, front: DATA.fronts.latency },
+               shown: (value) => value, fronts: DATA.fronts.latency },
   };
 
   const colourAt = (index) => `var(--c${index % PALETTE})`;
@@ -74,14 +74,14 @@ const Charts = (() => {
   }
 
   function tradeOff(host, state) {
-    const { field, label, shown, front } = COSTS[host.dataset.chart];
+    const { field, label, shown, fronts } = COSTS[host.dataset.chart];
     const board = canvas(host, 350);
     const costs = finished.flatMap((i) => Object.values(trials[i].variants).map((v) => shown(v[field])));
     const limits = accuracyLimits();
     const { sx, sy, edge } = axes(board, { ...span(costs), label },
       { ...limits, most: 100, label: "top-1 of the deployed file, %" });
     const at = (variant) => [sx(shown(variant[field])), sy(Math.max(variant.deployed_top1, limits.low))];
-    if (front.length > 0) {
+    for (const front of fronts) {
       const corners = front.map(([cost, accuracy]) => [sx(shown(cost)), sy(accuracy)]).sort((a, b) => a[0] - b[0]);
       const steps = corners.map(([x, y], i) => (i === 0 ? `M${x} ${y}` : `H${x}V${y}`)).join("");
       add(board.root, "path", { class: "front", d: `${steps}H${edge.right}` });
@@ -110,7 +110,7 @@ const Charts = (() => {
       mark(board.root, place.kind, { ...place, colour, tip: describe(place.trials, place.name) });
     }
     const taken = places.map(({ x, y }) => [x - 6, y - 6, x + 6, y + 6]);
-    labels(board.root, edge, frontLabels(places, front, field, sx, sy, shown), taken);
+    labels(board.root, edge, frontLabels(places, fronts, sx, sy, shown), taken);
   }
 
   /** Whether any ptq file is so bad that it lies below the axis. */
@@ -124,9 +124,9 @@ const Charts = (() => {
     return name === "ptq" ? "var(--c4)" : "var(--c0)";
   }
 
-  function frontLabels(places, front, field, sx, sy, shown) {
-    if (front.length === 0) return places.map((place) => ({ ...place, text: place.name }));
-    const corners = front.map(([cost, accuracy]) => [sx(shown(cost)), sy(accuracy)]);
+  function frontLabels(places, fronts, sx, sy, shown) {
+    if (finished.length === 1) return places.map((place) => ({ ...place, text: place.name }));
+    const corners = fronts.flat().map(([cost, accuracy]) => [sx(shown(cost)), sy(accuracy)]);
     const isCorner = ({ x, y }) => corners.some(([a, b]) => Math.hypot(a - x, b - y) < 1);
     return places.filter(isCorner).map((place) => {
       const [first] = place.trials;
@@ -270,7 +270,7 @@ const Charts = (() => {
     const places = merged(all.map((p) => ({ ...p, x: sx(p.variant.top1), y: sy(apart(p)) })));
     for (const place of places) {
       const agreement = trials[place.trial].parity;
-      const images = place.name === (variantOf(place.trial, "qat") ? "qat" : "ptq") && agreement !== null
+      const images = place.name === trials[place.trial].deployable && agreement !== null
         ? `\nthe same class on ${percent(100 * agreement)} of the images` : "";
       const tip = `${names(place.trials)}\n${place.name}: PyTorch ${percent(place.variant.top1)}, deployed `
         + `${percent(place.variant.deployed_top1)} (${signed(apart(place))})${images}`;
