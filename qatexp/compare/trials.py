@@ -76,6 +76,7 @@ def trials_notes(sweep: Sweep) -> list[str]:
         *_baseline_notes(sweep),
         *(f"{name}: {folder}" for name, folder in sweep.sources.items()),
         *machine_note(records),
+        *omitted_notes(sweep),
         *pruned_notes(sweep),
     ]
 
@@ -88,6 +89,11 @@ def _data_notes(sweep: Sweep) -> list[str]:
         return []
     named = _by_value(groups, [trial.name for trial, _ in finished])
     return [f"accuracies compare on one data set only, each has a front of its own: {named}"]
+
+
+def omitted_notes(sweep: Sweep) -> list[str]:
+    """What was found beside the trials, and left out."""
+    return [f"left out: {', '.join(sweep.omitted)}"] if sweep.omitted else []
 
 
 def pruned_notes(sweep: Sweep) -> list[str]:
