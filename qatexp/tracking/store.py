@@ -15,7 +15,7 @@ from qatexp.tracking.database import ensure_database
 from qatexp.tracking.experiment import ensure_experiment
 from qatexp.tracking.names import tag_text
 from qatexp.tracking.processes import PROCESS_TAG, close_dead_runs
-from qatexp.tracking.registry import Registered, register
+from qatexp.tracking.registry import Registered, register, version_at
 from qatexp.tracking.run import RunLog, Status
 from qatexp.tracking.uri import is_server, resolve_uri, sqlite_path
 from qatexp.tracking.view import KIND_TAG, SUPERSEDED_TAG, SWEEP_KIND, page_path
@@ -217,6 +217,15 @@ class Store:
                 tags=tags,
                 note=note,
             )
+
+    def version_at(self, *, model: str, alias: str) -> int | None:
+        """The version of a registered model that an alias points at; None where there is none.
+
+        Raises:
+            TrackingError: the store cannot be used.
+        """
+        with translated(f"the alias {alias} of {model} cannot be read in {self.uri}"):
+            return version_at(self._client, model=model, alias=alias)
 
     def set_note(self, run_id: str, note: str) -> None:
         """Replace the Markdown on a run's page.
