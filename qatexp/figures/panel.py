@@ -51,7 +51,7 @@ class Panel:
 
     def baselines(self) -> list[Anchor]:
         """Fp32 once for all trials that share it."""
-        return [self.at(file) for file in files(self.trials) if file.name == "fp32"]
+        return list(dict.fromkeys(self.at(f) for f in files(self.trials) if f.name == "fp32"))
 
     def at(self, file: File) -> Anchor:
         """Where a file is."""

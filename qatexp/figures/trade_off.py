@@ -115,7 +115,8 @@ def _labels(panel: Panel, differing: Sequence[Knob]) -> list[tuple[Anchor, str]]
         return list(zip(panel.ends(trials[0]), present, strict=True))
     fronts = (file for own in panel.fronts() for file in own)
     named = [(file, trials[file.trials[0]]) for file in fronts if file.name != "fp32"]
-    return [(panel.at(file), _file_label(file, record, differing)) for file, record in named]
+    found = ((panel.at(file), _file_label(file, record, differing)) for file, record in named)
+    return list(dict.fromkeys(found))  # one file may have been timed on several machines
 
 
 def _file_label(file: File, record: Record, differing: Sequence[Knob]) -> str:
