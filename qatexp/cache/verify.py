@@ -10,11 +10,8 @@ from pathlib import Path
 from qatexp.cache.items import DECODED, Item, Kind
 from qatexp.errors import StoreError
 from qatexp.store.checked import read_checked
-from qatexp.store.entries import damage_of, lock_of, set_aside
+from qatexp.store.entries import CHECKPOINT, damage_of, lock_of, set_aside
 from qatexp.store.lock import Lock
-
-CHECKPOINT = "checkpoint"
-"""The file of an unfinished training, see `qatexp.training.checkpoint`."""
 
 
 @dataclass(frozen=True, slots=True)

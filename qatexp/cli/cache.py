@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,6 +110,7 @@ def prune(
     if unused:
         _check_runs(root, runs)
     items = _scan(root, runs)
+    _check_stage(items, stage)
     found = chosen(items, rules)
     console = Console()
     print_items(found, console)
@@ -165,11 +167,18 @@ def _scan(root: Path, runs: tuple[Path, ...], stage: str | None = None) -> list[
     if missing:
         raise ConfigError(f"--runs={missing[0]} is not a folder; give one that runs write to.")
     items = scan(root, references(runs or (HOME,), root) if root.is_dir() else {})
+    _check_stage(items, stage)
+    return [item for item in items if stage in (None, item.stage)]
+
+
+def _check_stage(items: Sequence[Item], stage: str | None) -> None:
+    """Refuse a stage of which nothing is there: it is a typing error."""
+    from qatexp.errors import ConfigError
+
     stages = sorted({item.stage for item in items})
     if stage is not None and stage not in stages:
         there = ", ".join(stages) or "nothing"
         raise ConfigError(f"--stage={stage}: the cache has nothing of it; it has: {there}.")
-    return [item for item in items if stage in (None, item.stage)]
 
 
 def _check_runs(root: Path, runs: tuple[Path, ...]) -> None:

@@ -41,5 +41,5 @@ def _from_mlflow(experiment: str, uri: str | None) -> Sweep:
 
     config = TrackingConfig(uri=uri, experiment=experiment)
     with TemporaryDirectory(prefix="qatexp-") as folder:
-        runs = read_runs(config, home=Path.cwd(), to=Path(folder))
-        return from_mlflow(runs, experiment=experiment, home=_HOME)
+        found = read_runs(config, home=Path.cwd(), to=Path(folder))
+        return from_mlflow(found, experiment=experiment, home=_HOME)

@@ -14,8 +14,8 @@ from qatexp.config.parse import flat_params, parse
 from qatexp.config.schema import ExperimentConfig
 from qatexp.config.variables import PARENT_RUN, TRIAL
 from qatexp.errors import QatexpError, StoreError
-from qatexp.figures.trials import short_names
 from qatexp.records import CONFIG_FINGERPRINT, Record, load_record
+from qatexp.results.trials import short_names
 from qatexp.sweep.identity import trial_fingerprint
 from qatexp.sweep.trial import (
     earlier_run,

@@ -7,34 +7,36 @@ from difflib import get_close_matches
 
 from qatexp.compare.collect import Sweep, Trial
 from qatexp.errors import ConfigError
-from qatexp.figures.trials import deployable, knobs, label
 from qatexp.records import Record
+from qatexp.results.comparable import data_set, latencies_compare
+from qatexp.results.trials import deployable, knobs, label
 
 
 @dataclass(frozen=True, slots=True)
 class Delta:
     """What a trial would deploy, against what the baseline would."""
 
-    deployed_top1: float
-    """In points."""
+    deployed_top1: float | None
+    """In points; None on another data set."""
     size_share: float
     """Of the bytes: -0.5 is half the size."""
-    latency_share: float
-    """Of the median time."""
+    latency_share: float | None
+    """Of the median time; None where both were not taken alike."""
 
 
 def delta(record: Record, baseline: Trial | None) -> Delta | None:
     """Compare a trial with the baseline; None without one, or where a trial has no such file."""
-    ours = deployable(record)
-    theirs = None
-    if baseline is not None and baseline.record is not None:
-        theirs = deployable(baseline.record)
+    if baseline is None or baseline.record is None:
+        return None
+    ours, theirs = deployable(record), deployable(baseline.record)
     if ours is None or theirs is None:
         return None
+    is_same_data = data_set(record) == data_set(baseline.record)
+    has_times = latencies_compare([record, baseline.record])
     return Delta(
-        ours.deployed_top1 - theirs.deployed_top1,
+        ours.deployed_top1 - theirs.deployed_top1 if is_same_data else None,
         ours.size_bytes / theirs.size_bytes - 1.0,
-        ours.latency_ms_p50 / theirs.latency_ms_p50 - 1.0,
+        ours.latency_ms_p50 / theirs.latency_ms_p50 - 1.0 if has_times else None,
     )
 
 

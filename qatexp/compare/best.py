@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from qatexp.compare.collect import Sweep, Trial
 from qatexp.config.criteria import Criterion
 from qatexp.errors import ConfigError
-from qatexp.figures.front import LATENCY_TOLERANCE, SIZE_TOLERANCE
-from qatexp.figures.trials import deployable, knobs, label
 from qatexp.records import Record, Variant
+from qatexp.results.comparable import by_data_set, latencies_compare
+from qatexp.results.front import LATENCY_TOLERANCE, SIZE_TOLERANCE
+from qatexp.results.trials import deployable, deployed_name, knobs, label
 
 _SPLITS = {"val_top1": "val", "top1": "test", "deployed_top1": "test"}
 """Images on which an accuracy was found."""
@@ -58,6 +59,7 @@ def best_trial(sweep: Sweep, criteria: Sequence[Criterion]) -> Best | None:
     of the images for accuracies (the rule of Breiman et al., Classification and Regression Trees,
     1984), 1 % of a size, 5 % of a latency, nothing for other figures. Of trials that are equal by
     all figures, the one that is ahead in the first figure is taken, then that of the lowest number.
+    Latencies decide nothing where those that are left were not taken alike.
 
     Returns:
         None where no trial has finished.
@@ -69,18 +71,29 @@ def best_trial(sweep: Sweep, criteria: Sequence[Criterion]) -> Best | None:
     if not left:
         return None
     _check_comparable([record for _, record in left])
-    rule = []
+    rule, decisive = [], []
     for criterion in criteria:
+        if criterion.figure.startswith("latency") and not latencies_compare(r for _, r in left):
+            rule.append(f"not by {criterion} (not taken alike)")
+            continue
         left, margin = _as_good_as_the_best(left, criterion)
         rule.append(f"{criterion}{margin}")
-    trial, record = max(left, key=lambda item: _value(item[1], criteria[0]))
-    name = "qat" if "qat" in record.variants else "ptq"
+        decisive.append(criterion)
+    if not decisive:
+        asked = ", ".join(str(criterion).replace(" ", ":") for criterion in criteria)
+        raise ConfigError(
+            f"sweep.select=[{asked}]: the latencies of the trials were not taken alike (machine, "
+            "threads, batch), so that none is the best; add a figure that compares, min:size_bytes"
+        )
+    trial, record = max(left, key=lambda item: _value(item[1], decisive[0]))
+    name = deployed_name(record)
+    assert name is not None, "only trials with a file to deploy are left"
     settings = label(record, knobs(sweep.records)) if len(sweep.records) > 1 else ""
     return Best(trial, record, name, settings, tuple(rule))
 
 
 def _check_comparable(records: Sequence[Record]) -> None:
-    names = sorted({str(record.data.get("name")) for record in records})
+    names = sorted(by_data_set(records))
     if len(names) > 1:
         raise ConfigError(
             f"a sweep over data sets ({', '.join(names)}) has no best trial: accuracies on other "

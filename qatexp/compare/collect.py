@@ -50,6 +50,8 @@ class Sweep:
     """The expression that chose these trials; empty where all are here."""
     left_out: int = 0
     """Number of trials that the expression left out."""
+    omitted: tuple[str, ...] = ()
+    """What else was there, and is no result: ``2 reruns``."""
     baseline: Trial | None = None
     """The trial that all others are compared with; it need not be among `trials`."""
 

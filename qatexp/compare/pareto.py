@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qatexp.figures.files import File, files
-from qatexp.figures.front import LATENCY_TOLERANCE, SIZE_TOLERANCE, Point, front
 from qatexp.records import Record
+from qatexp.results.comparable import by_data_set, latencies_compare
+from qatexp.results.files import File, files
+from qatexp.results.front import LATENCY_TOLERANCE, SIZE_TOLERANCE, Point, front
+from qatexp.results.trials import deployed_name
 
 RULE = (
     f"no other file of a trial, be it fp32, ptq or qat, is better without being worse in top-1, "
@@ -23,16 +25,29 @@ def front_files(records: Sequence[Record]) -> list[File]:
     (p50) within 5 % of each other count as equal, since that much is noise between two processes,
     and so do sizes within 1 %. Accuracies are compared as they are: they are reproducible.
 
+    Every data set has a front of its own. Where its latencies were not taken alike, they do not
+    count.
+
     Returns:
         The files, with indices into `records`; those of trials that have not finished are never
         among them.
     """
     finished = [index for index, record in enumerate(records) if record.status == "finished"]
-    found = files([records[index] for index in finished])
-    variants = [file.variant for file in found]
-    points = [Point(v.deployed_top1, (v.size_bytes, v.latency_ms_p50)) for v in variants]
+    groups = by_data_set([records[index] for index in finished]).values()
+    return [file for group in groups for file in _front_of(records, [finished[i] for i in group])]
+
+
+def _front_of(records: Sequence[Record], indices: Sequence[int]) -> list[File]:
+    """The front of trials on one data set."""
+    own = [records[index] for index in indices]
+    found = files(own)
+    has_times = latencies_compare(own)
+    points = [
+        Point(v.deployed_top1, (v.size_bytes, v.latency_ms_p50 if has_times else 0.0))
+        for v in (file.variant for file in found)
+    ]
     chosen = [found[i] for i in front(points, tolerances=(SIZE_TOLERANCE, LATENCY_TOLERANCE))]
-    return [File(f.name, f.variant, tuple(finished[i] for i in f.trials)) for f in chosen]
+    return [File(f.name, f.variant, tuple(indices[i] for i in f.trials)) for f in chosen]
 
 
 def pareto(records: Sequence[Record]) -> set[int]:
@@ -45,7 +60,7 @@ def pareto(records: Sequence[Record]) -> set[int]:
         index
         for file in front_files(records)
         for index in file.trials
-        if file.name == ("qat" if "qat" in records[index].variants else "ptq")
+        if file.name == deployed_name(records[index])
     }
 
 
@@ -56,5 +71,5 @@ def better_ptq(records: Sequence[Record]) -> set[int]:
         Indices into `records`.
     """
     on_front = {i for file in front_files(records) if file.name == "ptq" for i in file.trials}
-    variants = {i: records[i].variants for i in on_front if "qat" in records[i].variants}
+    variants = {i: records[i].variants for i in on_front if deployed_name(records[i]) == "qat"}
     return {i for i, v in variants.items() if v["ptq"].deployed_top1 > v["qat"].deployed_top1}

@@ -8,9 +8,15 @@ from qatexp.compare.collect import FAILED, INTERRUPTED, PRUNED, RUNNING, UNREADA
 from qatexp.compare.grid import Grid
 from qatexp.compare.seeds import seed_groups
 from qatexp.compare.seeds_table import reference_group, seeds_grid, seeds_notes
-from qatexp.compare.trials import pruned_notes, trials_grid, trials_notes, trials_warnings
+from qatexp.compare.trials import (
+    omitted_notes,
+    pruned_notes,
+    trials_grid,
+    trials_notes,
+    trials_warnings,
+)
 from qatexp.compare.variants import variants_grid, variants_notes
-from qatexp.figures.units import counted
+from qatexp.results.units import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,8 @@ def report(sweep: Sweep) -> Report:
         return _run_report(sweep)
     warnings = [*trials_warnings(sweep), *_missing(sweep)]
     if not sweep.finished:
-        return Report(_title(sweep), None, pruned_notes(sweep), warnings)
+        notes = [*omitted_notes(sweep), *pruned_notes(sweep)]
+        return Report(_title(sweep), None, notes, warnings)
     found = Report(_title(sweep), trials_grid(sweep), trials_notes(sweep), warnings)
     groups = seed_groups(sweep)
     if not groups:

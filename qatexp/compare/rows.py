@@ -15,8 +15,8 @@ from qatexp.compare.pareto import pareto
 from qatexp.compare.reproduce import Command
 from qatexp.compare.seeds import Group, seed_groups
 from qatexp.compare.variants import variants_in_order
-from qatexp.figures.trials import varying_keys
 from qatexp.records import Record, Variant
+from qatexp.results.trials import varying_keys
 
 Row = Mapping[str, Any]
 
@@ -64,7 +64,7 @@ def _over_seeds(trial: Trial, groups: Sequence[Group]) -> Row:
     """Mean and spread of the trials that differ from this one in the seed only."""
     for group in groups:
         if trial.name in group.trials:
-            figures = {"n": len(group.top1), "mean": group.mean, "std": group.std}
+            figures = {"n": group.n, "mean": group.mean, "std": group.std}
             return {f"seeds/deployed_top1_{key}": value for key, value in figures.items()}
     return {}
 

@@ -1,5 +1,8 @@
 """Trials that differ in nothing but the seed: mean, spread, and what is more than noise.
 
+A sample is a seed, not a trial: the same seed once more tells nothing new about the spread. Where
+trials repeat a seed, the mean of their accuracies counts once.
+
 The rule: two settings differ by more than noise if Welch's t-test on the `deployed_top1` of their
 seeds rejects equal means at a false discovery rate of 5 % over all pairs that are compared
 (Benjamini and Hochberg, 1995): of the differences called larger than the noise, about one in
@@ -12,13 +15,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from statistics import fmean, stdev
 
 from qatexp.compare.collect import Sweep, Trial
-from qatexp.figures.trials import deployable, knobs, label
 from qatexp.records import Record
+from qatexp.results.comparable import DataSet, data_set
+from qatexp.results.trials import deployable, knobs, label
 
 SEED = "seed"
 LEVEL = 0.05
@@ -38,20 +42,36 @@ class Group:
     trials: tuple[str, ...]
     """Names of the trials."""
     seeds: tuple[int, ...]
+    """By trial; several may have the same."""
     top1: tuple[float, ...]
-    """`deployed_top1` of what each trial would deploy, in percent."""
+    """By trial: `deployed_top1` of what it would deploy, in percent."""
+    data: DataSet
+    """What the accuracies were found on."""
     step: float
     """Points of accuracy that one test image is worth; 0 where its number is not known."""
 
     @property
+    def samples(self) -> tuple[float, ...]:
+        """Accuracy by distinct seed, in percent: the mean of the trials that have it."""
+        by_seed: dict[int, list[float]] = {}
+        for seed, top1 in zip(self.seeds, self.top1, strict=True):
+            by_seed.setdefault(seed, []).append(top1)
+        return tuple(fmean(values) for values in by_seed.values())
+
+    @property
+    def n(self) -> int:
+        """Number of distinct seeds."""
+        return len(self.samples)
+
+    @property
     def mean(self) -> float:
-        """Mean accuracy, in percent."""
-        return fmean(self.top1)
+        """Mean accuracy over the seeds, in percent."""
+        return fmean(self.samples)
 
     @property
     def std(self) -> float | None:
         """Standard deviation of the sample, with n - 1; None for one seed."""
-        return stdev(self.top1) if len(self.top1) > 1 else None
+        return stdev(self.samples) if self.n > 1 else None
 
     @property
     def noise(self) -> float:
@@ -86,21 +106,22 @@ def seed_groups(sweep: Sweep) -> list[Group]:
     for trial, record in sweep.finished:
         if deployable(record) is not None and SEED in record.params:
             found.setdefault(_settings(trial, record), []).append((trial, record))
-    if all(len({r.params[SEED] for _, r in members}) < 2 for members in found.values()):
-        return []
     differing = [knob for knob in knobs(sweep.records) if knob.key != SEED]
     groups = []
     for members in found.values():
         trial, first = members[0]
         text = label(first, differing)
         groups.append(_group(f"{trial.sweep}: {text}" if trial.sweep else text, members))
+    if all(group.n < 2 for group in groups):
+        return []
     return sorted(groups, key=lambda group: -group.mean)
 
 
 def differences(groups: Sequence[Group]) -> list[Difference]:
-    """Compare every pair of groups, the better one first."""
-    pairs = list(combinations(range(len(groups)), 2))
-    testable = [p for p in pairs if all(len(groups[i].top1) > 1 for i in p)]
+    """Compare every pair of groups on the same data set, the better one first."""
+    every = combinations(range(len(groups)), 2)
+    pairs = [(one, other) for one, other in every if groups[one].data == groups[other].data]
+    testable = [p for p in pairs if all(groups[i].n > 1 for i in p)]
     adjusted = dict(zip(testable, _adjusted(groups, testable), strict=True))
     return [
         Difference(one, other, _apart(groups[one], groups[other]), adjusted.get((one, other)))
@@ -120,7 +141,7 @@ def _adjusted(groups: Sequence[Group], pairs: Sequence[tuple[int, int]]) -> list
     import numpy as np
     from scipy.stats import false_discovery_control, ttest_ind_from_stats
 
-    figures = np.array([(group.mean, group.noise, len(group.top1)) for group in groups])
+    figures = np.array([(group.mean, group.noise, group.n) for group in groups])
     one, other = (figures[list(side)].T for side in zip(*pairs, strict=True))
     certain = (one[1] == 0.0) & (other[1] == 0.0)
     std1, std2 = (np.where(certain, 1.0, side[1]) for side in (one, other))
@@ -131,7 +152,8 @@ def _adjusted(groups: Sequence[Group], pairs: Sequence[tuple[int, int]]) -> list
 
 def _settings(trial: Trial, record: Record) -> str:
     others = {key: value for key, value in record.params.items() if key != SEED}
-    return json.dumps([trial.sweep, record.name, others], sort_keys=True, default=str)
+    data = asdict(data_set(record))
+    return json.dumps([trial.sweep, record.name, data, others], sort_keys=True, default=str)
 
 
 def _group(text: str, members: Sequence[tuple[Trial, Record]]) -> Group:
@@ -142,5 +164,6 @@ def _group(text: str, members: Sequence[tuple[Trial, Record]]) -> Group:
         trials=tuple(trial.name for trial, _ in members),
         seeds=tuple(record.params[SEED] for _, record in members),
         top1=tuple(variant.deployed_top1 for variant in variants if variant is not None),
+        data=data_set(members[0][1]),
         step=100.0 / images[0] if isinstance(images[0], int) and images[0] > 0 else 0.0,
     )

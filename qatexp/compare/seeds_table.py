@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from qatexp.compare.collect import Trial
 from qatexp.compare.grid import Column, Grid
 from qatexp.compare.seeds import RULE, Difference, Group, differences
-from qatexp.figures.units import MISSING, counted, percent, points
+from qatexp.results.units import MISSING, counted, percent, points
 
 SPREAD = "std is the standard deviation of the sample, range the lowest to the highest seed"
 _MOST_NAMED = 6
@@ -25,9 +25,9 @@ def seeds_grid(groups: Sequence[Group], reference: int) -> Grid:
     rows = []
     for index, group in enumerate(groups):
         std = MISSING if group.std is None else percent(group.std)
-        spread = f"{percent(min(group.top1))} .. {percent(max(group.top1))}"
-        verdict = (MISSING, "") if index == reference else _verdict(apart[index])
-        figures = (str(len(group.top1)), percent(group.mean), std, spread)
+        spread = f"{percent(min(group.samples))} .. {percent(max(group.samples))}"
+        verdict = (MISSING, "") if index == reference else _verdict(apart.get(index))
+        figures = (str(group.n), percent(group.mean), std, spread)
         rows.append((group.label, *figures, *verdict))
     headings = ("seeds", "top-1\nmean", "std", "range")
     columns = (
@@ -50,11 +50,28 @@ def seeds_notes(groups: Sequence[Group], reference: int) -> list[str]:
         f"{len(apart)} larger than the noise{which}",
         RULE,
         SPREAD,
+        *_repeats(groups),
     ]
 
 
+def _repeats(groups: Sequence[Group]) -> list[str]:
+    """Which trials are no sample of their own."""
+    repeated = [group for group in groups if group.n < len(group.trials)]
+    if not repeated:
+        return []
+    counts = "; ".join(
+        f"{group.label}: {counted(len(group.trials), 'trial')} of {counted(group.n, 'seed')}"
+        for group in repeated[:_MOST_NAMED]
+    )
+    more = "; ..." if len(repeated) > _MOST_NAMED else ""
+    return [f"a seed that was run several times counts once, by its mean ({counts}{more})"]
+
+
 def against(groups: Sequence[Group], reference: int) -> dict[int, Difference]:
-    """The difference of every other group from the reference: its mean minus the reference's."""
+    """The difference of other groups from the reference: their mean minus the reference's.
+
+    Groups on another data set are not among them.
+    """
     found = {}
     for pair in differences(groups):
         if pair.other == reference:
@@ -64,7 +81,9 @@ def against(groups: Sequence[Group], reference: int) -> dict[int, Difference]:
     return found
 
 
-def _verdict(found: Difference) -> tuple[str, str]:
+def _verdict(found: Difference | None) -> tuple[str, str]:
+    if found is None:
+        return MISSING, "another data set"
     if found.p is None:
         return points(found.points), "one seed"
     words = "larger than noise" if found.is_larger_than_noise else "within noise"

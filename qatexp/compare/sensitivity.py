@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from qatexp.compare.grid import Column, Grid, to_markdown, to_rich
 from qatexp.compare.rows import csv_text
-from qatexp.figures.units import points
 from qatexp.records.sensitivity import Damage, Sensitivity
+from qatexp.results.units import points
 from qatexp.store.atomic import write_text
 
 if TYPE_CHECKING:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from qatexp.compare.baseline import Delta, delta
 from qatexp.compare.collect import Sweep, Trial
 from qatexp.compare.grid import Column, Grid
 from qatexp.compare.pareto import RULE, better_ptq, pareto
-from qatexp.compare.variants import conditions, machine_note
-from qatexp.figures.trials import Knob, deployable, knobs, label
-from qatexp.figures.units import (
+from qatexp.compare.variants import machine_note
+from qatexp.records import Record
+from qatexp.results.comparable import (
+    Difference,
+    by_data_set,
+    headline_conditions,
+    latency_differences,
+    version_differences,
+)
+from qatexp.results.trials import Knob, deployable, knobs, label
+from qatexp.results.units import (
     MISSING,
     SizeUnit,
     factor,
@@ -20,7 +28,6 @@ from qatexp.figures.units import (
     share,
     size_unit,
 )
-from qatexp.records import Record
 
 MARK = "*"
 """Stands behind the number of a trial on the Pareto front."""
@@ -30,14 +37,18 @@ _MOST_NAMES = 6
 
 
 def trials_grid(sweep: Sweep) -> Grid:
-    """One row per finished trial, by falling top-1 of what it would deploy."""
+    """One row per finished trial, by data set and falling top-1 of what it would deploy."""
     finished = sweep.finished
     records = [record for _, record in finished]
     best = pareto(records)
     differing = knobs(sweep.records)
     deployed = [variant for record in records if (variant := deployable(record)) is not None]
     unit = size_unit(variant.size_bytes for variant in deployed)
-    order = sorted(range(len(finished)), key=lambda index: -_accuracy(records[index]))
+    order = [
+        index
+        for group in by_data_set(records).values()
+        for index in sorted(group, key=lambda index: -_accuracy(records[index]))
+    ]
     rows = [
         (
             f"{finished[index][0].name} {MARK}" if index in best else finished[index][0].name,
@@ -57,14 +68,32 @@ def trials_notes(sweep: Sweep) -> list[str]:
     """Lines below the table: what the figures are."""
     records = [record for _, record in sweep.finished]
     return [
-        f"top-1, size, latency{_settings(records)} and speedup are those of the deployed files",
+        f"top-1, size, latency{headline_conditions(records, is_brief=True)} and speedup are those "
+        "of the deployed files",
         f"{MARK} on the Pareto front: {RULE}",
+        *_data_notes(sweep),
         *_ptq_notes(sweep),
         *_baseline_notes(sweep),
         *(f"{name}: {folder}" for name, folder in sweep.sources.items()),
         *machine_note(records),
+        *omitted_notes(sweep),
         *pruned_notes(sweep),
     ]
+
+
+def _data_notes(sweep: Sweep) -> list[str]:
+    """Which trials compare in accuracy, where not all do."""
+    finished = sweep.finished
+    groups = by_data_set([record for _, record in finished])
+    if len(groups) < 2:
+        return []
+    named = _by_value(groups, [trial.name for trial, _ in finished])
+    return [f"accuracies compare on one data set only, each has a front of its own: {named}"]
+
+
+def omitted_notes(sweep: Sweep) -> list[str]:
+    """What was found beside the trials, and left out."""
+    return [f"left out: {', '.join(sweep.omitted)}"] if sweep.omitted else []
 
 
 def pruned_notes(sweep: Sweep) -> list[str]:
@@ -99,7 +128,35 @@ def trials_warnings(sweep: Sweep) -> list[str]:
     for warning in dict.fromkeys(text for _, record in finished for text in record.warnings):
         names = [trial.name for trial, record in finished if warning in record.warnings]
         lines.append(f"warning ({_listed(names, of=len(finished))}): {warning}")
-    return [*lines, *_without_figures(sweep.others, sweep)]
+    return [*lines, *_machine_warnings(sweep), *_without_figures(sweep.others, sweep)]
+
+
+def _machine_warnings(sweep: Sweep) -> list[str]:
+    """What the trials do not have in common, where it shows in their figures."""
+    records = [record for _, record in sweep.finished]
+    latencies, versions = latency_differences(records), version_differences(records)
+    warnings = []
+    if latencies:
+        warnings.append(
+            "warning: latencies compare, and count for fronts and differences, only where trials "
+            f"agree in all of this: {_told(latencies, sweep)}"
+        )
+    if versions:
+        warnings.append(f"warning: figures may differ as versions do: {_told(versions, sweep)}")
+    return warnings
+
+
+def _told(differences: Sequence[Difference], sweep: Sweep) -> str:
+    names = [trial.name for trial, _ in sweep.finished]
+    return "; ".join(f"{each.what} {_by_value(each.values, names)}" for each in differences)
+
+
+def _by_value(groups: Mapping[str, Sequence[int]], names: Sequence[str]) -> str:
+    """``1 (trials 0, 1), 2 (trial 2)``."""
+    return ", ".join(
+        f"{value} ({_listed([names[index] for index in indices], of=len(names))})"
+        for value, indices in groups.items()
+    )
 
 
 def _without_figures(trials: Sequence[Trial], sweep: Sweep) -> list[str]:
@@ -145,8 +202,12 @@ def delta_texts(against: Delta | None) -> tuple[str, str, str]:
     """Points of top-1, and percent of size and of latency, always with a sign."""
     if against is None:
         return MISSING, MISSING, MISSING
-    size, latency = (f"{100.0 * part:+.1f}" for part in (against.size_share, against.latency_share))
-    return points(against.deployed_top1), size, latency
+    top1, latency = against.deployed_top1, against.latency_share
+    return (
+        MISSING if top1 is None else points(top1),
+        f"{100.0 * against.size_share:+.1f}",
+        MISSING if latency is None else f"{100.0 * latency:+.1f}",
+    )
 
 
 def _figures(record: Record, unit: SizeUnit) -> tuple[str, ...]:
@@ -172,13 +233,6 @@ def _figures(record: Record, unit: SizeUnit) -> tuple[str, ...]:
 def _accuracy(record: Record) -> float:
     variant = deployable(record)
     return float("-inf") if variant is None else variant.deployed_top1
-
-
-def _settings(records: Sequence[Record]) -> str:
-    """What the latencies were measured with, where that is the same in all trials."""
-    headlines = [v.latencies[0] for r in records if (v := deployable(r)) and v.latencies]
-    found = {conditions(latency) for latency in headlines}
-    return f" ({found.pop()})" if len(found) == 1 else ""
 
 
 def _listed(names: Sequence[str], *, of: int) -> str:

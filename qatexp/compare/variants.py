@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from qatexp.compare.grid import Column, Grid
-from qatexp.figures.units import (
+from qatexp.records import Certificate, Parity, Record, Target, Variant
+from qatexp.results.comparable import conditions
+from qatexp.results.trials import deployed_name
+from qatexp.results.units import (
     MISSING,
     counted,
     factor,
@@ -14,7 +17,6 @@ from qatexp.figures.units import (
     share,
     size_unit,
 )
-from qatexp.records import Certificate, Latency, Parity, Record, Target, Variant
 
 ORDER = ("fp32", "control", "ptq", "qat")
 
@@ -58,7 +60,7 @@ def variants_notes(record: Record) -> list[str]:
     variants = variants_in_order(record)
     notes = [] if record.target is None else [_target_note(record.target)]
     if record.parity is not None:
-        notes.append(_parity_note(record.parity, variants))
+        notes.append(_parity_note(record.parity, deployed_name(record)))
         certificate = record.parity.certificate
         notes += [] if certificate is None else [_certificate_note(certificate)]
     further = _further_latencies(variants)
@@ -66,32 +68,26 @@ def variants_notes(record: Record) -> list[str]:
 
 
 def machine_note(records: Sequence[Record]) -> list[str]:
-    """Where the runs took place, if all records say so and say the same."""
-    keys = ("cpu", "cpu_count", "threads")
-    machines = {tuple(record.environment.get(key) for key in keys) for record in records}
-    if len(machines) != 1:
-        return []
-    cpu, cores, threads = machines.pop()
+    """Where the runs took place, as far as the records say so; every kind of machine once."""
+    machines = dict.fromkeys(text for record in records if (text := _machine(record)))
+    return [f"measured on {' and on '.join(machines)}"] if machines else []
+
+
+def _machine(record: Record) -> str:
+    cpu, cores, threads = (record.environment.get(key) for key in ("cpu", "cpu_count", "threads"))
     if not cpu or cores is None or threads is None:
-        return [f"measured on {cpu}"] if cpu else []
-    return [
-        f"measured on {cpu}, {counted(cores, 'core')}; trained with {counted(threads, 'thread')}"
-    ]
-
-
-def conditions(latency: Latency) -> str:
-    """``1 thread``, or ``2 threads, batch 32``: what a latency was measured with."""
-    threads = counted(latency.threads, "thread")
-    return threads if latency.batch_size == 1 else f"{threads}, batch {latency.batch_size}"
+        return cpu or ""
+    return f"{cpu}, {counted(cores, 'core')}; trained with {counted(threads, 'thread')}"
 
 
 def _latency_heading(variants: Mapping[str, Variant]) -> str:
     headlines = [variant.latencies[0] for variant in variants.values() if variant.latencies]
-    return f"latency p50\n({conditions(headlines[0])})" if headlines else "latency p50"
+    if not headlines:
+        return "latency p50"
+    return f"latency p50\n({conditions(headlines[0], is_brief=True)})"
 
 
-def _parity_note(parity: Parity, variants: Mapping[str, Variant]) -> str:
-    name = "qat" if "qat" in variants else "ptq"
+def _parity_note(parity: Parity, name: str | None) -> str:
     return (
         f"parity: {name} in PyTorch and its deployed file agree on "
         f"{share(parity.top1_agreement)} % of {parity.images:,} images "
@@ -159,6 +155,5 @@ def _further_latencies(variants: Mapping[str, Variant]) -> list[str]:
     for name, variant in variants.items():
         for point in variant.latencies[1:]:
             text = f"{name} {milliseconds(point.ms_p50)} ms ({factor(point.speedup)})"
-            setting = f"{counted(point.threads, 'thread')}, batch {point.batch_size}"
-            found.setdefault(setting, []).append(text)
+            found.setdefault(conditions(point), []).append(text)
     return [f"latency p50, {setting}: {', '.join(texts)}" for setting, texts in found.items()]

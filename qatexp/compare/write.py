@@ -14,7 +14,7 @@ from qatexp.compare.reproduce import trial_command
 from qatexp.compare.rows import csv_text, single_rows, sweep_rows
 from qatexp.errors import StoreError
 from qatexp.figures import trade_off
-from qatexp.figures.trials import deployable
+from qatexp.results.trials import deployable
 from qatexp.store.atomic import write_text
 
 logger = logging.getLogger(__name__)

@@ -11,11 +11,24 @@ from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import ConfigError
 
 _OPEN = ("model.", "dataset.", "schedule.optimizer.")
+_AROUND = (
+    "tracking",
+    "cache",
+    "sweep",
+    "trusted_packages",
+    "debug.traceback",
+    "trainer.checkpoint_seconds",
+)
 
 
 def is_open(key: str) -> bool:
     """Whether a key that the schema does not have may be added: it is an argument of a target."""
     return key.startswith(_OPEN)
+
+
+def is_around(key: str) -> bool:
+    """Whether a key is of what goes on around a run: no figure of the run depends on it."""
+    return any(key == branch or key.startswith(f"{branch}.") for branch in _AROUND)
 
 
 def check_keys(content: Mapping[str, Any]) -> None:

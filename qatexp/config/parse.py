@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from qatexp.config.checks import check
 from qatexp.config.constraints import check_limits
-from qatexp.config.keys import allowed_at, check_keys
+from qatexp.config.keys import allowed_at, check_keys, is_around
 from qatexp.config.schema import DatasetConfig, ExperimentConfig, ModelConfig
 from qatexp.errors import ConfigError
 
@@ -167,40 +167,19 @@ def _message(problem: OmegaConfBaseException) -> str:
     return f"{key}: {text}." if key else f"{text}."
 
 
-SWEEPABLE = (
-    "seed",
-    "device",
-    "qconfig",
-    "schedule",
-    "target",
-    "trainer.devices",
-    "trainer.precision",
-    "trainer.threads",
-    "dataset.batch_size",
-    "dataset.image_size",
-    "dataset.val_fraction",
-    "dataset.augment",
-    "model.checkpoint",
-    "model.pretrained",
-    "export",
-    "measure.threads",
-)
-"""Keys, or whole branches, that go into `record.params` and MLflow's parameters.
-
-`trainer.checkpoint_seconds` is not among them: no figure depends on it.
-"""
-
-
 def flat_params(config: ExperimentConfig) -> dict[str, Any]:
-    """The sweepable knobs, flat, under the names that the command line uses."""
+    """Everything that figures depend on, flat, under the names that the command line uses.
+
+    Two experiments with the same parameters are the same one, but for its name.
+    """
     values: dict[str, Any] = {"model": config.model.name, "dataset": config.dataset.name}
-    for key in SWEEPABLE:
-        node: Any = config
-        for part in key.split("."):
-            node = getattr(node, part)
-        values |= dict(_flatten(key, node))
-    for group in _OPEN_NODES:
-        values |= dict(_flatten(group, getattr(config, group).options))
+    leaves = [
+        (_command_line_name(key), value)
+        for key, value in plain_leaves(plain_config(config))
+        if key != "name" and not is_around(key) and value != {}
+    ]
+    # What is swept most comes first, also in tables.
+    values |= dict(sorted(leaves, key=lambda leaf: leaf[0].partition(".")[0] in _OPEN_NODES))
     weight, activation = config.qconfig.weight.bits, config.qconfig.activation.bits
     if not weight == activation == config.qconfig.bits:
         # The common key would state bits that neither weights nor activations have.
@@ -209,15 +188,21 @@ def flat_params(config: ExperimentConfig) -> dict[str, Any]:
     return values
 
 
-def _flatten(key: str, node: Any) -> Iterator[tuple[str, Any]]:
-    if dataclasses.is_dataclass(node):
-        for item in dataclasses.fields(node):
-            yield from _flatten(f"{key}.{item.name}", getattr(node, item.name))
-    elif isinstance(node, dict):
+def _command_line_name(key: str) -> str:
+    """``model.width`` for model.options.width, and ``model._target_`` for model.target."""
+    group, _, rest = key.partition(".")
+    if group not in _OPEN_NODES:
+        return key
+    return f"{group}.{'_target_' if rest == 'target' else rest.removeprefix('options.')}"
+
+
+def plain_leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of what `plain_config` makes, under its full key; lists are values."""
+    if isinstance(node, dict) and node:
         for name, value in node.items():
-            yield from _flatten(f"{key}.{name}", value)
+            yield from plain_leaves(value, f"{key}.{name}" if key else name)
     else:
-        yield key, _plain(node)
+        yield key, node
 
 
 def _plain(value: Any) -> Any:

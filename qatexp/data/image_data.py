@@ -69,6 +69,7 @@ class ImageData:
             normalisation=[normalise.mean, normalise.std],
         )
         self.warnings = warnings
+        self._test_fingerprint = contents["test"]
         self._config, self._placement = config, placement
         self._parts, self._normalise = parts, normalise
 
@@ -178,6 +179,7 @@ class ImageData:
             "test": self.size("test"),
             "split_seed": self._config.split_seed,
             "fingerprint": self.fingerprint,
+            "test_fingerprint": self._test_fingerprint,
             "placement": self._placement.value,
             "mean": list(self._normalise.mean),
             "std": list(self._normalise.std),

@@ -1,4 +1,4 @@
-"""Figures of runs and sweeps as PNG files, and how their numbers and trials are written."""
+"""Figures of runs and sweeps as PNG files."""
 
 from qatexp.figures.accuracy import accuracy_by_variant
 from qatexp.figures.curves import training_curves

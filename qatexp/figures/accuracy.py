@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qatexp.figures.style import COLOURS, INK, lighter, new_figure, save, tidy_, title_
-from qatexp.figures.units import percent
 from qatexp.records import Record
+from qatexp.results.units import percent
 
 _WIDTH = 0.38
 

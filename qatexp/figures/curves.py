@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qatexp.figures.style import COLOURS, INK, new_figure, save, tidy_, title_
-from qatexp.figures.units import counted
+from qatexp.results.units import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from qatexp.figures.files import File, files
-from qatexp.figures.front import LATENCY_TOLERANCE, SIZE_TOLERANCE, Point, front
 from qatexp.figures.placement import Anchor
 from qatexp.figures.style import COLOURS, FAINT, INK, tidy_, title_
-from qatexp.figures.trials import deployable
-from qatexp.figures.units import counted, size_unit
 from qatexp.records import Record, Variant
+from qatexp.results.comparable import by_data_set, headline_conditions, latencies_compare
+from qatexp.results.files import File, files
+from qatexp.results.front import LATENCY_TOLERANCE, SIZE_TOLERANCE, Point, front
+from qatexp.results.units import size_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,6 +40,8 @@ class Panel:
     cost: Callable[[Variant], float]
     tolerance: float
     """Share by which costs have to differ to count as different."""
+    compares: Callable[[Sequence[Record]], bool]
+    """Whether the costs of these trials compare; where not, there is no front."""
     trials: tuple[Record, ...]
 
     def ends(self, record: Record) -> list[Anchor]:
@@ -49,27 +51,39 @@ class Panel:
 
     def baselines(self) -> list[Anchor]:
         """Fp32 once for all trials that share it."""
-        return [self.at(file) for file in files(self.trials) if file.name == "fp32"]
+        return list(dict.fromkeys(self.at(f) for f in files(self.trials) if f.name == "fp32"))
 
     def at(self, file: File) -> Anchor:
         """Where a file is."""
         return self.cost(file.variant), file.variant.deployed_top1
 
-    def front(self) -> list[File]:
-        """The files on this panel's own front, the best accuracy first."""
-        found = files(self.trials)
-        candidates = [Point(accuracy, (cost,)) for cost, accuracy in map(self.at, found)]
-        return [found[index] for index in front(candidates, tolerances=(self.tolerance,))]
+    def fronts(self) -> list[list[File]]:
+        """The files on this panel's own fronts, one for each data set, the best accuracy first.
 
-    def steps(self, right: float) -> list[tuple[Anchor, Anchor]]:
-        """The front as lines, to the `right` end of the axis; none for a single trial."""
+        Their indices are into `trials`. There is none for a single trial.
+        """
         if len(self.trials) == 1:
             return []
-        corners = sorted(self.at(file) for file in self.front())
-        following = [*corners[1:], (right, corners[-1][1])]
+        groups = by_data_set(self.trials).values()
+        return [self._front(group) for group in groups if self.compares(self._of(group))]
+
+    def _of(self, indices: Sequence[int]) -> list[Record]:
+        return [self.trials[index] for index in indices]
+
+    def _front(self, indices: Sequence[int]) -> list[File]:
+        found = files(self._of(indices))
+        candidates = [Point(accuracy, (cost,)) for cost, accuracy in map(self.at, found)]
+        chosen = [found[index] for index in front(candidates, tolerances=(self.tolerance,))]
+        return [replace(file, trials=tuple(indices[i] for i in file.trials)) for file in chosen]
+
+    def steps(self, right: float) -> list[tuple[Anchor, Anchor]]:
+        """The fronts as lines, to the `right` end of the axis."""
         steps: list[tuple[Anchor, Anchor]] = []
-        for (x, y), (next_x, next_y) in zip(corners, following, strict=True):
-            steps += [((x, y), (next_x, y)), ((next_x, y), (next_x, next_y))]
+        for own in self.fronts():
+            corners = sorted(self.at(file) for file in own)
+            following = [*corners[1:], (right, corners[-1][1])]
+            for (x, y), (next_x, next_y) in zip(corners, following, strict=True):
+                steps += [((x, y), (next_x, y)), ((next_x, y), (next_x, next_y))]
         return steps
 
 
@@ -83,26 +97,18 @@ def panels(trials: Sequence[Record]) -> tuple[Panel, Panel]:
             f"size of the file, {unit.name}",
             lambda variant: variant.size_bytes / unit.size_bytes,
             SIZE_TOLERANCE,
+            lambda _: True,
             tuple(trials),
         ),
         Panel(
             "Accuracy against latency",
-            f"latency p50, ms{_conditions(trials)}",
+            f"latency p50, ms{headline_conditions(trials)}",
             lambda variant: variant.latency_ms_p50,
             LATENCY_TOLERANCE,
+            latencies_compare,
             tuple(trials),
         ),
     )
-
-
-def _conditions(trials: Sequence[Record]) -> str:
-    """Threads and batch size of the headline figures, where all trials have the same."""
-    deployed = [variant for record in trials if (variant := deployable(record)) is not None]
-    points = {(v.latencies[0].threads, v.latencies[0].batch_size) for v in deployed if v.latencies}
-    if len(points) != 1:
-        return ""
-    threads, batch_size = points.pop()
-    return f" ({counted(threads, 'thread')}, batch {batch_size})"
 
 
 def draw_panel_(axes: Axes, panel: Panel, colours: Sequence[str]) -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qatexp.errors import StoreError
-from qatexp.figures.files import FILES, File, with_shared_figures
 from qatexp.figures.panel import FRONT_LOOK, LOOKS, Panel, draw_panel_, panels
 from qatexp.figures.placement import Anchor, label_points_
 from qatexp.figures.style import CATEGORIES, COLOURS, INK, new_figure, save
-from qatexp.figures.trials import Knob, deployable, knobs, label
-from qatexp.figures.units import counted, percent
 from qatexp.records import Record
+from qatexp.results.files import FILES, File, with_shared_figures
+from qatexp.results.trials import Knob, deployable, knobs, label
+from qatexp.results.units import counted, percent
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -27,7 +27,8 @@ _LEGEND_ROOM = 60
 def trade_off(records: Sequence[Record], path: Path) -> None:
     """Draw accuracy against size and against latency, with the Pareto front of each panel.
 
-    On the front may be any file: fp32, ptq or qat of any trial. Only these points are labelled.
+    On a front may be any file: fp32, ptq or qat of any trial. Only these points are labelled. There
+    is one front for each data set, and none of latencies that were not taken alike.
 
     A dot is the deployed qat file of a trial, a diamond its ptq file, a square fp32. PTQ that
     fails far below everything else is drawn as a triangle at the lower edge.
@@ -112,8 +113,10 @@ def _labels(panel: Panel, differing: Sequence[Knob]) -> list[tuple[Anchor, str]]
     if len(trials) == 1:
         present = [name for name in ("ptq", "qat") if name in trials[0].variants]
         return list(zip(panel.ends(trials[0]), present, strict=True))
-    named = [(file, trials[file.trials[0]]) for file in panel.front() if file.name != "fp32"]
-    return [(panel.at(file), _file_label(file, record, differing)) for file, record in named]
+    fronts = (file for own in panel.fronts() for file in own)
+    named = [(file, trials[file.trials[0]]) for file in fronts if file.name != "fp32"]
+    found = ((panel.at(file), _file_label(file, record, differing)) for file, record in named)
+    return list(dict.fromkeys(found))  # one file may have been timed on several machines
 
 
 def _file_label(file: File, record: Record, differing: Sequence[Knob]) -> str:

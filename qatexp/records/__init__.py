@@ -157,7 +157,7 @@ class Record:
     status: str
     """running, finished, failed, interrupted, skipped, or pruned by a search."""
     params: dict[str, Any]
-    """The sweepable knobs, flat, as in the configuration."""
+    """Every key that figures depend on, flat, under its name on the command line."""
     mlflow_run_id: str | None = None
     variants: dict[str, Variant] = field(default_factory=dict)
     parity: Parity | None = None
@@ -169,7 +169,7 @@ class Record:
     """By stage; `config` is that of the whole configuration and the code."""
     environment: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
-    """Data set name, classes, split sizes, seed and content hash."""
+    """Data set name, classes, split sizes and seed; hashes of all of it, and of the test images."""
     kept_epochs: dict[str, int] = field(default_factory=dict)
     """By training (fp32, control, qat): the epoch that validation chose, where `select` is best."""
     val_top1_by_epoch: dict[str, list[float]] = field(default_factory=dict)

@@ -18,6 +18,8 @@ from qatexp.errors import ConfigError
 _TARGETS = {"model": ModelConfig, "dataset": DatasetConfig}
 _SET_APART = "qconfig.bits"
 """Sets the two keys below when a command line is composed; afterwards it changes nothing."""
+_UNUSED = ("cache", "sweep")
+"""Branches that a rerun does not read: it is one run, and computes everything anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,11 @@ def _place(config: dict[str, Any], key: str, *, adds: bool) -> tuple[dict[str, A
         raise ConfigError(
             f"--set {key} would change nothing: in a run's configuration it has set "
             "qconfig.weight.bits and qconfig.activation.bits; set these."
+        )
+    if key.partition(".")[0] in _UNUSED:
+        raise ConfigError(
+            f"--set {key} would change nothing: a rerun is one run, and computes everything "
+            "without the stage cache; leave it out."
         )
     node, parts = config, _plain_parts(key)
     for part in parts[:-1]:

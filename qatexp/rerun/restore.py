@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qatexp.config.parse import parse_plain, plain_config
+from qatexp.config.keys import is_around
+from qatexp.config.parse import parse_plain, plain_config, plain_leaves
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import ConfigError
 from qatexp.records import Record
@@ -23,10 +24,6 @@ class Restored:
     changes: tuple[Change, ...]
     added: tuple[Change, ...]
     """Keys that the original's version did not have, with today's defaults."""
-
-
-_AROUND = ("tracking.", "cache.", "sweep.")
-"""Branches on which no figure depends."""
 
 
 def restore(origin: Origin, settings: Sequence[str] = (), *, tracked: bool = True) -> Restored:
@@ -53,9 +50,9 @@ def restore(origin: Origin, settings: Sequence[str] = (), *, tracked: bool = Tru
         config = parse_plain(content)
     except ConfigError as problem:
         raise ConfigError(f"{origin.source}: {_with_advice(problem, origin)}") from problem
-    before = dict(_leaves("", content))
-    today = dict(_leaves("", plain_config(config)))
-    new = (key for key in today if key not in before and not key.startswith(_AROUND))
+    before = dict(plain_leaves(content))
+    today = dict(plain_leaves(plain_config(config)))
+    new = (key for key in today if key not in before and not is_around(key))
     added = tuple(Change(key, None, today[key]) for key in new)
     return Restored(config, changes, added)
 
@@ -96,12 +93,3 @@ def _with_advice(problem: ConfigError, origin: Origin) -> str:
         version = origin.record.environment.get("versions", {}).get("qatexp")
         return f"{problem} The run was made by qatexp {version}; rerun it with that version."
     return f"{problem} For the rerun, --set KEY=VALUE changes a key."
-
-
-def _leaves(key: str, node: Any) -> Iterator[tuple[str, Any]]:
-    """Every value of a plain configuration under its full key."""
-    if isinstance(node, dict) and node:
-        for name, value in node.items():
-            yield from _leaves(f"{key}.{name}" if key else name, value)
-    else:
-        yield key, node

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import PrunedError, StoreError
-from qatexp.figures.front import LATENCY_TOLERANCE, SIZE_TOLERANCE
 from qatexp.records import RECORD_FILE, Record, Variant, load_record
 from qatexp.records.plan import load_plan
+from qatexp.results.comparable import data_set, latencies_compare
+from qatexp.results.front import LATENCY_TOLERANCE, SIZE_TOLERANCE
 
 QAT, PTQ = "qat", "ptq"
 
@@ -47,7 +48,8 @@ def domination(
 
     Size and latency of the running trial are those of finished trials that started from the same
     calibrated model, as training changes neither; before there is one, nothing is known, and
-    nothing pruned. Sizes within 1 % and latencies within 5 % count as equal, as on the front.
+    nothing pruned. Trials on another data set, or with latencies not taken alike, are no measure.
+    Sizes within 1 % and latencies within 5 % count as equal, as on the front.
 
     Args:
         running: the training.
@@ -55,15 +57,17 @@ def domination(
         margin: points of validation top-1, at least 0.
     """
     others = [(name, r, r.variants[QAT]) for name, r in finished if QAT in r.variants]
-    peers = [variant for _, r, variant in others if r.fingerprints.get(PTQ) == running.ptq]
-    if not peers:
+    peers = [r for _, r, _ in others if r.fingerprints.get(PTQ) == running.ptq]
+    if not peers or not latencies_compare(peers):
         return None
-    size = min(variant.size_bytes for variant in peers)
-    latency = min(variant.latency_ms_p50 for variant in peers)
+    size = min(record.variants[QAT].size_bytes for record in peers)
+    latency = min(record.variants[QAT].latency_ms_p50 for record in peers)
     leads = [
         Domination(name, lead)
         for name, record, variant in others
-        if _no_greater(variant, size, latency)
+        if data_set(record) == data_set(peers[0])
+        and latencies_compare([record, peers[0]])
+        and _no_greater(variant, size, latency)
         and (lead := _lead(record, running)) is not None
         and lead > margin
     ]

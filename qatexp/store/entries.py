@@ -21,6 +21,8 @@ MANIFEST = "manifest.json"
 """Checksums by file name; written last, so its time is when the entry was made."""
 MAKER = "maker.json"
 """In a stem: of which training it was, and how long that is."""
+CHECKPOINT = "checkpoint"
+"""In a partial entry: the newest state of the training, with its checksum in front."""
 _STEM = "_stem"
 _PARTIAL, _LOCK, _DAMAGED = ".partial", ".lock", ".damaged-"
 

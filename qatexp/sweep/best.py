@@ -30,7 +30,8 @@ def settle_best(
 ) -> list[str]:
     """Choose the best trial, register it where that is asked for, and write ``best.json``.
 
-    A sweep that has the same best trial as before, by the same rule, keeps what is registered.
+    A sweep that has the same best trial as before, by the same rule, keeps what is registered; if
+    it goes on, it takes the alias back from a sweep that has ended since.
 
     Args:
         sweep: with all its trials.
@@ -54,11 +55,12 @@ def settle_best(
     content = _content(best, config)
     place = _place(best, config)
     kept = _kept(sweep.folder, content, place)
-    if kept is None and place is not None and best.record.mlflow_run_id is not None:
-        kept = _register(best, config, store, place, sweep_run)
+    told: list[str] = []
+    if place is not None and best.record.mlflow_run_id is not None:
+        kept, told = _registered(best, config, place, store=store, sweep_run=sweep_run, kept=kept)
     found = {**content, "registered": kept}
     write_text(sweep.folder / BEST_FILE, json.dumps(found, indent=1) + "\n")
-    return [best.text, *_told(kept)]
+    return [best.text, *told]
 
 
 def sweep_note(folder: Path, lines: Sequence[str]) -> str:
@@ -112,12 +114,46 @@ def _kept(
     return registered if same else None
 
 
-def _register(
+def _registered(
     best: Best,
     config: ExperimentConfig,
-    store: Store | None,
     place: dict[str, str],
+    *,
+    store: Store | None,
     sweep_run: str | None,
+    kept: dict[str, Any] | None,
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """What is registered now, and lines on it: another sweep may have taken the alias since."""
+    try:
+        opened = store or open_store(config.tracking, home=Path.cwd())
+        holder = opened.version_at(model=place["model"], alias=place["alias"])
+    except TrackingError as problem:
+        log.warning("whether the best trial is registered cannot be told: %s", problem)
+        return kept, []
+    if kept is not None and holder == kept["version"]:
+        return kept, _told(kept)
+    if kept is not None and holder is not None and store is None:
+        # Nothing ran: the alias is that of the sweep which has ended last.
+        version, model, alias = kept["version"], kept["model"], kept["alias"]
+        text = f"registered as version {version} of {model}, whose alias {alias} is at {holder} now"
+        return kept, [text]
+    registered = _register(best, opened, place, sweep_run)
+    lines = _told(registered)
+    if store is None and sweep_run is not None and registered is not None:
+        _replace_note(best, opened, sweep_run, lines)
+    return registered, lines
+
+
+def _replace_note(best: Best, store: Store, sweep_run: str, lines: Sequence[str]) -> None:
+    """The sweep had ended before, and its page names the best trial of an earlier rule."""
+    try:
+        store.set_note(sweep_run, sweep_note(best.trial.folder.parent, [best.text, *lines]))
+    except TrackingError as problem:
+        log.warning("the page of the sweep still names its earlier best trial: %s", problem)
+
+
+def _register(
+    best: Best, store: Store, place: dict[str, str], sweep_run: str | None
 ) -> dict[str, Any] | None:
     """Register the file; a store that does not take it costs a warning, and no result."""
     tags = {
@@ -132,18 +168,12 @@ def _register(
     run_id = best.record.mlflow_run_id
     assert run_id is not None
     try:
-        opened = store or open_store(config.tracking, home=Path.cwd())
         names = {"model": place["model"], "alias": place["alias"]}
-        found = opened.register(run_id, best.name, **names, tags=tags, note=best.text)
-        registered = {**place, **asdict(found)}
-        if store is None and sweep_run is not None:
-            # The sweep had ended, and its page names the best trial of an earlier rule.
-            lines = [best.text, *_told(registered)]
-            opened.set_note(sweep_run, sweep_note(best.trial.folder.parent, lines))
+        found = store.register(run_id, best.name, **names, tags=tags, note=best.text)
     except TrackingError as problem:
         log.warning("the best trial is not registered: %s", problem)
         return None
-    return registered
+    return {**place, **asdict(found)}
 
 
 def _told(registered: dict[str, Any] | None) -> list[str]:

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from qatexp.config.fingerprint import fingerprint
-from qatexp.config.parse import plain_config
+from qatexp.config.keys import is_around
+from qatexp.config.parse import plain_config, plain_leaves
 from qatexp.config.schema import ExperimentConfig
 from qatexp.config.targets import TRUSTED
 from qatexp.stages.code import code_of, files_code
 
-_AROUND = ("tracking", "cache", "sweep")
-"""Branches that say where results go, or show of them, and change none."""
 _LIBRARIES = ("torch", "torchvision", "torchao", "onnx", "onnxscript", "onnxruntime")
 
 
@@ -27,8 +26,8 @@ def trial_fingerprint(config: ExperimentConfig) -> str:
     Returns:
         16 hexadecimal digits.
     """
-    plain = {key: value for key, value in plain_config(config).items() if key not in _AROUND}
-    plain["trainer"] = {k: v for k, v in plain["trainer"].items() if k != "checkpoint_seconds"}
+    leaves = plain_leaves(plain_config(config))
+    plain = {key: value for key, value in leaves if not is_around(key)}
     # What a download brings is there only after the first trial.
     root = None if config.dataset.download else config.dataset.root
     files = [_state(config.model.checkpoint), _folders(root)]

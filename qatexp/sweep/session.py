@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from qatexp.compare import Sweep, collect, print_comparison, write_comparison
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import QatexpError, StoreError
-from qatexp.figures.trials import deployable
 from qatexp.records import PROCESS_STAGE
 from qatexp.records.plan import SweepPlan, load_plan
+from qatexp.results.comparable import by_data_set
+from qatexp.results.trials import deployable
 from qatexp.store.heartbeat import EXPIRY_SECONDS
 from qatexp.store.lock import Lock
 from qatexp.sweep.best import settle_best, sweep_note
@@ -127,9 +128,10 @@ class SweepSession:
             "failed": float(len(sweep.others)),
             "seconds": time.monotonic() - self.started,
         }
-        shipped = (deployable(record) for _, record in sweep.finished)
+        finished = [record for _, record in sweep.finished]
+        shipped = (deployable(record) for record in finished)
         best = [variant.deployed_top1 for variant in shipped if variant is not None]
-        if best:
+        if best and len(by_data_set(finished)) == 1:
             metrics["best_deployed_top1"] = max(best)
         self.store.finish_sweep(
             self.run_id,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from qatexp.tracking.fetch import fetch_texts
 from qatexp.tracking.preflight import check_reachable
-from qatexp.tracking.reading import LoggedRun, read_runs
+from qatexp.tracking.reading import LoggedRun, LoggedRuns, read_runs
 from qatexp.tracking.registry import Registered
 from qatexp.tracking.run import RunLog
 from qatexp.tracking.store import Store, open_store
@@ -20,6 +20,7 @@ __all__ = [
     "ANALYSIS_KIND",
     "RERUN_KIND",
     "LoggedRun",
+    "LoggedRuns",
     "Registered",
     "RunLog",
     "Store",

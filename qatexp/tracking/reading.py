@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qatexp.config.schema import TrackingConfig
 from qatexp.errors import TrackingError
+from qatexp.records import RECORD_FILE
 from qatexp.tracking.client import connect, translated
 from qatexp.tracking.uri import resolve_uri, sqlite_path
-from qatexp.tracking.view import ANALYSIS_KIND, KIND_TAG, SWEEP_KIND
+from qatexp.tracking.view import ANALYSIS_KIND, KIND_TAG, RERUN_KIND, SUPERSEDED_TAG, SWEEP_KIND
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-_RECORD_FILE = "record.json"
 _PER_PAGE = 500
 
 
@@ -31,21 +30,30 @@ class LoggedRun:
     folder: Path
     """Where its ``record.json`` was copied to; empty where the run has logged none."""
     sweep: str
-    """Name of the sweep's parent run; empty for a run of its own."""
+    """Name of the sweep's parent run, its id where it was deleted; empty for a run of its own."""
     overrides: str
     """The overrides of its command line, with spaces between; empty where none are logged."""
 
 
-def read_runs(config: TrackingConfig, *, home: Path, to: Path) -> list[LoggedRun]:
-    """Copy the records of all runs of an experiment; nothing is written to the store.
+@dataclass(frozen=True, slots=True)
+class LoggedRuns:
+    """What an experiment holds to compare."""
+
+    runs: tuple[LoggedRun, ...]
+    """Those that are no sweep's parent and no analysis, the oldest first."""
+    superseded: int = 0
+    """How many were left out since their trial was started again."""
+    reruns: int = 0
+    """How many were left out since they repeat a run, to check it."""
+
+
+def read_runs(config: TrackingConfig, *, home: Path, to: Path) -> LoggedRuns:
+    """Copy the records of the runs of an experiment; nothing is written to the store.
 
     Args:
         config: the store, and the experiment's name.
         home: the project's folder, which holds `multirun/`.
         to: an empty folder that exists.
-
-    Returns:
-        The runs that are no sweep's parent and no analysis, the oldest first.
 
     Raises:
         TrackingError: the store cannot be read, or has no such experiment.
@@ -56,13 +64,21 @@ def read_runs(config: TrackingConfig, *, home: Path, to: Path) -> list[LoggedRun
         raise TrackingError(f"there is no MLflow store at {database}; give another one by --uri")
     client = connect(uri)
     with translated(f"tracking.uri={uri} cannot be read"):
-        found = client.get_experiment_by_name(config.experiment)
-        if found is None:
+        experiment = client.get_experiment_by_name(config.experiment)
+        if experiment is None:
             raise TrackingError(_unknown(client, config.experiment, uri))
-        runs = list(_runs(client, str(found.experiment_id)))
+        runs = list(_runs(client, str(experiment.experiment_id)))
     names = {run.info.run_id: str(run.info.run_name) for run in runs}
-    kept = [r for r in runs if r.data.tags.get(KIND_TAG) not in (SWEEP_KIND, ANALYSIS_KIND)]
-    return [_logged(client, run, names, to) for run in kept]
+    found = LoggedRuns(())
+    for run in runs:
+        kind = run.data.tags.get(KIND_TAG)
+        if kind == RERUN_KIND:
+            found = replace(found, reruns=found.reruns + 1)
+        elif SUPERSEDED_TAG in run.data.tags:
+            found = replace(found, superseded=found.superseded + 1)
+        elif kind not in (SWEEP_KIND, ANALYSIS_KIND):
+            found = replace(found, runs=(*found.runs, _logged(client, run, names, to)))
+    return found
 
 
 def _runs(client: MlflowClient, experiment_id: str) -> Iterator[Run]:
@@ -84,10 +100,13 @@ def _logged(client: MlflowClient, run: Run, names: dict[str, str], to: Path) -> 
     run_id = str(run.info.run_id)
     folder = to / run_id
     folder.mkdir()
-    with suppress(TrackingError), translated(f"run {run_id} has no {_RECORD_FILE}"):
-        client.download_artifacts(run_id, _RECORD_FILE, str(folder))
+    with translated(f"the record of run {run_id} cannot be read"):
+        # What a download raises does not tell a file that is not there from a server that is not.
+        if RECORD_FILE in {item.path for item in client.list_artifacts(run_id)}:
+            client.download_artifacts(run_id, RECORD_FILE, str(folder))
     tags = run.data.tags
-    sweep = names.get(tags.get("mlflow.parentRunId", ""), "")
+    parent = tags.get("mlflow.parentRunId", "")
+    sweep = names.get(parent, parent)
     return LoggedRun(run_id, folder, sweep, tags.get("qatexp.overrides", ""))
 
 

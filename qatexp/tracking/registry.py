@@ -83,6 +83,18 @@ def register(
     return Registered(model, version, alias)
 
 
+def version_at(client: MlflowClient, *, model: str, alias: str) -> int | None:
+    """The version that an alias points at; None where there is no such model or alias."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return int(client.get_model_version_by_alias(model, alias).version)
+    except MlflowException as problem:
+        if problem.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return None
+
+
 def _logged_model(client: MlflowClient, run_id: str, variant: str) -> LoggedModel:
     outputs = client.get_run(run_id).outputs
     for output in () if outputs is None else outputs.model_outputs:

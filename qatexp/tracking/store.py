@@ -15,17 +15,16 @@ from qatexp.tracking.database import ensure_database
 from qatexp.tracking.experiment import ensure_experiment
 from qatexp.tracking.names import tag_text
 from qatexp.tracking.processes import PROCESS_TAG, close_dead_runs
-from qatexp.tracking.registry import Registered, register
+from qatexp.tracking.registry import Registered, register, version_at
 from qatexp.tracking.run import RunLog, Status
 from qatexp.tracking.uri import is_server, resolve_uri, sqlite_path
-from qatexp.tracking.view import KIND_TAG, SWEEP_KIND, page_path
+from qatexp.tracking.view import KIND_TAG, SUPERSEDED_TAG, SWEEP_KIND, page_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 NOTE_TAG = "mlflow.note.content"
-SUPERSEDED_TAG = "qatexp.superseded"
-"""Of a run whose trial was started again."""
 
 
 def open_store(config: TrackingConfig, *, home: Path) -> Store:
@@ -91,24 +90,19 @@ class Store:
         return log
 
     def supersede(self, run_id: str) -> None:
-        """End what an earlier attempt at a trial left, so that it counts as no result.
+        """Mark what an earlier attempt at a trial left, however it ended: it counts as no result.
 
-        A run that is not there any more needs no end.
+        A run that is not there any more needs no mark.
 
         Raises:
             TrackingError: the store cannot be used.
         """
-        from mlflow.exceptions import MlflowException
-
         with translated(f"run {run_id} cannot be ended"):
-            try:
-                run = self._client.get_run(run_id)
-            except MlflowException as problem:
-                if problem.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
+            run = self._run(run_id)
+            if run is None:
                 return
+            self._client.set_tag(run_id, SUPERSEDED_TAG, "true")
             if run.info.status in ("RUNNING", "FINISHED"):
-                self._client.set_tag(run_id, SUPERSEDED_TAG, "true")
                 self._client.set_terminated(run_id, status="KILLED")
 
     def end_run(self, run_id: str) -> None:
@@ -118,7 +112,8 @@ class Store:
             TrackingError: the store cannot be used.
         """
         with translated(f"run {run_id} cannot be ended"):
-            if self._client.get_run(run_id).info.status == "RUNNING":
+            run = self._run(run_id)
+            if run is not None and run.info.status == "RUNNING":
                 self._client.set_terminated(run_id, status="KILLED")
 
     def close_dead_runs(self) -> None:
@@ -136,16 +131,11 @@ class Store:
         Raises:
             TrackingError: the store cannot be used.
         """
-        from mlflow.exceptions import MlflowException
-
         with translated(f"run {run_id} cannot be opened again"):
-            try:
-                self._client.update_run(run_id, status="RUNNING")
-                self._client.set_tag(run_id, PROCESS_TAG, this_process().to_json())
-            except MlflowException as problem:
-                if problem.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
+            if self._run(run_id) is None:
                 return False
+            self._client.update_run(run_id, status="RUNNING")
+            self._client.set_tag(run_id, PROCESS_TAG, this_process().to_json())
         return True
 
     def start_sweep(self, *, name: str, tags: Mapping[str, Any], note: str) -> str:
@@ -228,6 +218,15 @@ class Store:
                 note=note,
             )
 
+    def version_at(self, *, model: str, alias: str) -> int | None:
+        """The version of a registered model that an alias points at; None where there is none.
+
+        Raises:
+            TrackingError: the store cannot be used.
+        """
+        with translated(f"the alias {alias} of {model} cannot be read in {self.uri}"):
+            return version_at(self._client, model=model, alias=alias)
+
     def set_note(self, run_id: str, note: str) -> None:
         """Replace the Markdown on a run's page.
 
@@ -242,6 +241,18 @@ class Store:
         if not is_server(self.uri):
             return None
         return self.uri.rstrip("/") + page_path(self.experiment_id, charts=True)
+
+    def _run(self, run_id: str) -> Run | None:
+        """A run; None where there is none, or where it was deleted: MLflow changes it no more."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run = self._client.get_run(run_id)
+        except MlflowException as problem:
+            if problem.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+        return None if run.info.lifecycle_stage == "deleted" else run
 
     def _create_run(self, name: str, tags: Mapping[str, Any]) -> RunLog:
         texts = {key: tag_text(key, value) for key, value in {**_origin(), **tags}.items()}

@@ -17,6 +17,8 @@ VIEW_TAG = f"mlflow.sharedViewState.{VIEW_ID}"
 KNOWN_MAJOR_VERSION = 3
 KIND_TAG = "qatexp.kind"
 SWEEP_KIND, ANALYSIS_KIND, RERUN_KIND = "sweep", "analysis", "rerun"
+SUPERSEDED_TAG = "qatexp.superseded"
+"""Of a run whose trial was started again."""
 
 PARAMS = ("qconfig.weight.bits", "schedule.qat.lr_scale", "schedule.qat.epochs")
 ACCURACY, SIZE, LATENCY = "qat/deployed_top1", "qat/size_bytes", "qat/latency_ms_p50"

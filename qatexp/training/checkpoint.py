@@ -13,11 +13,11 @@ import torch
 
 from qatexp.errors import StoreError
 from qatexp.store.checked import read_checked, write_checked
+from qatexp.store.entries import CHECKPOINT
 from qatexp.training.snapshot import TrainingState
 
 log = logging.getLogger(__name__)
 
-FILE = "checkpoint"
 LAYOUT = 1
 """Of the file's content; another one is not read."""
 
@@ -34,7 +34,7 @@ class Checkpoints:
     """Whether another training has left what this one continues from."""
 
     def __init__(self, folder: Path, *, seconds: float) -> None:
-        self._path = folder / FILE
+        self._path = folder / CHECKPOINT
         self._seconds = seconds
         self._latest = time.monotonic()
 
@@ -56,7 +56,7 @@ class Checkpoints:
 
         A checkpoint that cannot be read is set aside with a warning.
         """
-        for half_written in self._path.parent.glob(f".{FILE}.*"):
+        for half_written in self._path.parent.glob(f".{CHECKPOINT}.*"):
             half_written.unlink()
         if not self._path.exists():
             return
@@ -66,7 +66,7 @@ class Checkpoints:
             self._set_aside(problem)
 
     def _set_aside(self, problem: StoreError) -> None:
-        aside = self._path.with_name(f"{FILE}.damaged-{time.time_ns()}")
+        aside = self._path.with_name(f"{CHECKPOINT}.damaged-{time.time_ns()}")
         self._path.rename(aside)
         text = "checkpoint %s cannot be used (%s); the training starts from its beginning"
         log.warning(text, aside, problem)

@@ -18,9 +18,9 @@ const Charts = (() => {
 
   const COSTS = {
     size: { field: "size_bytes", label: `size of the file, ${DATA.unit.name}`,
-            shown: (value) => value / DATA.unit.bytes, front: DATA.fronts.size },
+            shown: (value) => value / DATA.unit.bytes, fronts: DATA.fronts.size },
     latency: { field: "latency_ms_p50", label: `latency p50, ms${DATA.conditions}`,
-               shown: (value) => value, front: DATA.fronts.latency },
+               shown: (value) => value, fronts: DATA.fronts.latency },
   };
 
   const colourAt = (index) => `var(--c${index % PALETTE})`;
@@ -74,14 +74,14 @@ const Charts = (() => {
   }
 
   function tradeOff(host, state) {
-    const { field, label, shown, front } = COSTS[host.dataset.chart];
+    const { field, label, shown, fronts } = COSTS[host.dataset.chart];
     const board = canvas(host, 350);
     const costs = finished.flatMap((i) => Object.values(trials[i].variants).map((v) => shown(v[field])));
     const limits = accuracyLimits();
     const { sx, sy, edge } = axes(board, { ...span(costs), label },
       { ...limits, most: 100, label: "top-1 of the deployed file, %" });
     const at = (variant) => [sx(shown(variant[field])), sy(Math.max(variant.deployed_top1, limits.low))];
-    if (front.length > 0) {
+    for (const front of fronts) {
       const corners = front.map(([cost, accuracy]) => [sx(shown(cost)), sy(accuracy)]).sort((a, b) => a[0] - b[0]);
       const steps = corners.map(([x, y], i) => (i === 0 ? `M${x} ${y}` : `H${x}V${y}`)).join("");
       add(board.root, "path", { class: "front", d: `${steps}H${edge.right}` });
@@ -110,7 +110,7 @@ const Charts = (() => {
       mark(board.root, place.kind, { ...place, colour, tip: describe(place.trials, place.name) });
     }
     const taken = places.map(({ x, y }) => [x - 6, y - 6, x + 6, y + 6]);
-    labels(board.root, edge, frontLabels(places, front, field, sx, sy, shown), taken);
+    labels(board.root, edge, frontLabels(places, fronts, sx, sy, shown), taken);
   }
 
   /** Whether any ptq file is so bad that it lies below the axis. */
@@ -124,9 +124,9 @@ const Charts = (() => {
     return name === "ptq" ? "var(--c4)" : "var(--c0)";
   }
 
-  function frontLabels(places, front, field, sx, sy, shown) {
-    if (front.length === 0) return places.map((place) => ({ ...place, text: place.name }));
-    const corners = front.map(([cost, accuracy]) => [sx(shown(cost)), sy(accuracy)]);
+  function frontLabels(places, fronts, sx, sy, shown) {
+    if (finished.length === 1) return places.map((place) => ({ ...place, text: place.name }));
+    const corners = fronts.flat().map(([cost, accuracy]) => [sx(shown(cost)), sy(accuracy)]);
     const isCorner = ({ x, y }) => corners.some(([a, b]) => Math.hypot(a - x, b - y) < 1);
     return places.filter(isCorner).map((place) => {
       const [first] = place.trials;
@@ -148,6 +148,19 @@ const Charts = (() => {
       found.get(text).set(x, [...(found.get(text).get(x) ?? []), trial]);
     }
     return found;
+  }
+
+  const average = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+  /** Accuracies by distinct seed: trials that repeat one count once, by their mean. */
+  function bySeed(indices) {
+    const knob = DATA.knobs.findIndex(({ key }) => key === "seed");
+    const found = new Map();
+    for (const index of indices) {
+      const seed = knob < 0 ? null : trials[index].numbers[knob];
+      found.set(seed, [...(found.get(seed) ?? []), top1(index)]);
+    }
+    return [...found.values()].map(average);
   }
 
   /** A colour for each series; with more series than colours, one for each value of a setting. */
@@ -178,19 +191,19 @@ const Charts = (() => {
     for (const [text, points] of shownSeries) {
       const colour = palette.of(text);
       const path = [...points].sort((a, b) => a[0] - b[0]).map(([x, own]) => {
-        const accuracies = own.map(top1);
-        const mean = accuracies.reduce((sum, v) => sum + v, 0) / own.length;
-        return { x: sx(x), y: sy(mean), own, mean, low: Math.min(...accuracies), high: Math.max(...accuracies), value: x };
+        const samples = bySeed(own);
+        const mean = average(samples);
+        return { x: sx(x), y: sy(mean), own, samples, mean, low: Math.min(...samples), high: Math.max(...samples), value: x };
       });
       const line = add(board.root, "path", { class: "series", d: `M${path.map((p) => `${p.x} ${p.y}`).join("L")}` });
       line.style.stroke = colour;
       for (const point of path) {
-        if (point.own.length > 1) {
+        if (point.samples.length > 1) {
           const bar = add(board.root, "path", { d: `M${point.x - 4} ${sy(point.low)}h8m-4 0V${sy(point.high)}m-4 0h8`, class: "series" });
           bar.style.stroke = colour;
         }
-        const range = point.own.length > 1
-          ? `\nmean ${percent(point.mean)}, ${point.low.toFixed(2)} to ${percent(point.high)} over ${point.own.length} seeds`
+        const range = point.samples.length > 1
+          ? `\nmean ${percent(point.mean)}, ${point.low.toFixed(2)} to ${percent(point.high)} over ${point.samples.length} seeds`
           : `\n${percent(point.mean)}`;
         const tip = `${text || DATA.knobs[knob].name}, ${DATA.knobs[knob].name} ${plain(point.value)}${range}\n${names(point.own)}`;
         mark(board.root, "qat", { x: point.x, y: point.y, colour, trials: point.own, tip });
@@ -257,7 +270,7 @@ const Charts = (() => {
     const places = merged(all.map((p) => ({ ...p, x: sx(p.variant.top1), y: sy(apart(p)) })));
     for (const place of places) {
       const agreement = trials[place.trial].parity;
-      const images = place.name === (variantOf(place.trial, "qat") ? "qat" : "ptq") && agreement !== null
+      const images = place.name === trials[place.trial].deployable && agreement !== null
         ? `\nthe same class on ${percent(100 * agreement)} of the images` : "";
       const tip = `${names(place.trials)}\n${place.name}: PyTorch ${percent(place.variant.top1)}, deployed `
         + `${percent(place.variant.deployed_top1)} (${signed(apart(place))})${images}`;

@@ -11,8 +11,8 @@ from qatexp.compare.report import report
 from qatexp.compare.reproduce import Command
 from qatexp.compare.seeds import SEED, Difference, differences, seed_groups
 from qatexp.compare.trials import MARK
-from qatexp.figures.trials import Knob, deployable, knobs, label
-from qatexp.figures.units import points
+from qatexp.results.trials import Knob, deployable, knobs, label
+from qatexp.results.units import points
 
 _FIRST_LINES = ("schedule.qat.lr_scale", "schedule.qat.epochs", "qconfig.bits")
 """Settings whose charts of lines come first; others that vary as numbers follow."""

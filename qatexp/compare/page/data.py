@@ -12,11 +12,12 @@ from qatexp.compare.reproduce import Command
 from qatexp.compare.seeds import seed_groups
 from qatexp.compare.seeds_table import against, reference_group
 from qatexp.compare.where import trial_values, vocabulary
-from qatexp.figures.files import with_shared_figures
 from qatexp.figures.panel import panels
-from qatexp.figures.trials import Knob, deployable, knobs, label
-from qatexp.figures.units import counted, size_unit
 from qatexp.records import Record
+from qatexp.results.comparable import headline_conditions
+from qatexp.results.files import with_shared_figures
+from qatexp.results.trials import Knob, deployable, deployed_name, knobs, label
+from qatexp.results.units import size_unit
 
 _FIELDS = ("top1", "deployed_top1", "size_bytes", "latency_ms_p50")
 _VARIANTS = ("fp32", "control", "ptq", "qat")
@@ -47,7 +48,7 @@ def page_data(sweep: Sweep, commands: Mapping[str, Command | None]) -> dict[str,
             "shown": names.shown,
         },
         "unit": {"name": unit.name, "bytes": unit.size_bytes},
-        "conditions": _conditions(list(records.values())),
+        "conditions": headline_conditions(list(records.values())),
         "fronts": _fronts(list(records.values())),
         "groups": _groups(sweep),
     }
@@ -65,14 +66,13 @@ def _trial(
     trial: Trial, record: Record | None, differing: Sequence[Knob], line: Command | None
 ) -> dict[str, Any]:
     known = trial.record
-    shipped = None if record is None or deployable(record) is None else record.variants
     return {
         "name": trial.name,
         "label": "" if known is None else label(known, differing),
         "sweep": trial.sweep,
         "phrases": ["" if known is None else knob.phrase(known) for knob in differing],
         "numbers": [None if known is None else _number(knob, known) for knob in differing],
-        "deployable": None if shipped is None else ("qat" if "qat" in shipped else "ptq"),
+        "deployable": None if record is None else deployed_name(record),
         "variants": {} if record is None else _variants(record),
         "parity": None if record is None or not record.parity else record.parity.top1_agreement,
         "command": None if line is None else line.line,
@@ -95,25 +95,18 @@ def _number(knob: Knob, record: Record) -> float | None:
     return float(value) if is_number and value is not None else None
 
 
-def _fronts(records: Sequence[Record]) -> dict[str, list[tuple[float, float]]]:
-    """Cost and accuracy of the files on each panel's front, as in the picture."""
+def _fronts(records: Sequence[Record]) -> dict[str, list[list[tuple[float, float]]]]:
+    """Cost and accuracy of the files on each panel's fronts, as in the picture."""
     trials = [record for record in records if deployable(record) is not None]
-    if len(trials) < 2:
+    if not trials:
         return {"size": [], "latency": []}
-    by_size, by_latency = ([file.variant for file in panel.front()] for panel in panels(trials))
+    by_size, by_latency = (
+        [[file.variant for file in own] for own in panel.fronts()] for panel in panels(trials)
+    )
     return {
-        "size": [(variant.size_bytes, variant.deployed_top1) for variant in by_size],
-        "latency": [(variant.latency_ms_p50, variant.deployed_top1) for variant in by_latency],
+        "size": [[(v.size_bytes, v.deployed_top1) for v in own] for own in by_size],
+        "latency": [[(v.latency_ms_p50, v.deployed_top1) for v in own] for own in by_latency],
     }
-
-
-def _conditions(records: Sequence[Record]) -> str:
-    headlines = [v.latencies[0] for r in records if (v := deployable(r)) and v.latencies]
-    found = {(latency.threads, latency.batch_size) for latency in headlines}
-    if len(found) != 1:
-        return ""
-    threads, batch_size = found.pop()
-    return f" ({counted(threads, 'thread')}, batch {batch_size})"
 
 
 def _groups(sweep: Sweep) -> list[dict[str, Any]]:
@@ -132,7 +125,7 @@ def _groups(sweep: Sweep) -> list[dict[str, Any]]:
             "mean": group.mean,
             "std": group.std,
             "isReference": place == reference,
-            "isLarger": place != reference and apart[place].is_larger_than_noise,
+            "isLarger": place in apart and apart[place].is_larger_than_noise,
             "figure": f"{group.mean:.2f} ± {group.std:.2f}" if group.std is not None else "1 seed",
         }
         for place, group in enumerate(groups)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qatexp.compare.collect import Sweep
-from qatexp.figures.front import LATENCY_TOLERANCE, SIZE_TOLERANCE
-from qatexp.figures.trials import deployable, knobs, label
-from qatexp.figures.units import SizeUnit, milliseconds, percent, size_unit
 from qatexp.records import Record, Variant
+from qatexp.results.comparable import by_data_set, latencies_compare
+from qatexp.results.front import LATENCY_TOLERANCE, SIZE_TOLERANCE
+from qatexp.results.trials import deployable, knobs, label
+from qatexp.results.units import SizeUnit, milliseconds, percent, size_unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +32,38 @@ class _File:
 
 
 def tiles(sweep: Sweep) -> list[Tile]:
-    """The most accurate, the smallest and the fastest file, the best of equal ones, and fp32."""
+    """The most accurate, the smallest and the fastest file, the best of equal ones, and fp32.
+
+    Every data set has its own. None is called the fastest where latencies do not compare.
+    """
     found = _files(sweep)
-    if sweep.is_single or not found:
+    if sweep.is_single:
         return []
     unit = size_unit(file.variant.size_bytes for file in found)
+    groups = by_data_set([file.record for file in found])
+    shown = []
+    for name, indices in groups.items():
+        own = [found[index] for index in indices]
+        tiles = [*(_tile(sweep, *choice, unit) for choice in _chosen(own)), *_fp32(own, unit)]
+        where = f" ({name})" if len(groups) > 1 else ""
+        shown += [replace(tile, heading=f"{tile.heading}{where}") for tile in tiles]
+    return shown
+
+
+def _chosen(found: Sequence[_File]) -> list[tuple[str, int, _File]]:
+    """What stands out among files that compare: heading, place of its figure, and the file."""
     slim = min(file.variant.size_bytes for file in found) / (1.0 - SIZE_TOLERANCE)
-    quick = min(file.variant.latency_ms_p50 for file in found) / (1.0 - LATENCY_TOLERANCE)
     small = _best([file for file in found if file.variant.size_bytes <= slim])
+    chosen = [("most accurate", 0, _best(found)), ("smallest", 1, small)]
+    if not latencies_compare(file.record for file in found):
+        return chosen
+    lowest = min(file.variant.latency_ms_p50 for file in found)
+    quick = lowest / (1.0 - LATENCY_TOLERANCE)
     fast = _best([file for file in found if file.variant.latency_ms_p50 <= quick])
     # A file that another tile, or the table, shows to be faster must not be called the fastest.
-    is_first = fast.variant.latency_ms_p50 == min(file.variant.latency_ms_p50 for file in found)
-    chosen = [
-        ("most accurate", 0, _best(found)),
-        ("smallest", 1, small),
-        ("fastest" if is_first else f"fastest (within {LATENCY_TOLERANCE:.0%})", 2, fast),
-    ]
-    shown = [_tile(sweep, heading, main, file, unit) for heading, main, file in chosen]
-    return [*shown, *_fp32(found, unit)]
+    is_first = fast.variant.latency_ms_p50 == lowest
+    heading = "fastest" if is_first else f"fastest (within {LATENCY_TOLERANCE:.0%})"
+    return [*chosen, (heading, 2, fast)]
 
 
 def _files(sweep: Sweep) -> list[_File]:

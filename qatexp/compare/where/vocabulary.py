@@ -10,8 +10,8 @@ from qatexp.compare.collect import Sweep, Trial
 from qatexp.compare.pareto import pareto
 from qatexp.compare.where.evaluate import Value
 from qatexp.compare.where.tokens import WhereError
-from qatexp.figures.trials import BITS, deployable, knobs
 from qatexp.records import Record
+from qatexp.results.trials import BITS, deployed_name, knobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +104,9 @@ def _values(trial: Trial, *, is_best: bool) -> dict[str, Value]:
 def figures_of(record: Record) -> dict[str, Value]:
     """Figures by name; those without a variant are of the file which the trial would deploy."""
     figures = record.metrics()
-    deployed = deployable(record)
-    if deployed is None:
+    prefix = deployed_name(record)
+    if prefix is None:
         return dict(figures)
-    prefix = next(name for name, value in record.variants.items() if value is deployed)
     own = {
         key.removeprefix(f"{prefix}/"): value
         for key, value in figures.items()

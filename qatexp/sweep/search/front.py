@@ -13,8 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from qatexp.compare.collect import read_trial
 from qatexp.compare.reproduce import trial_command
-from qatexp.figures.front import LATENCY_TOLERANCE, SIZE_TOLERANCE, Point, front
-from qatexp.figures.units import counted
+from qatexp.results.front import LATENCY_TOLERANCE, SIZE_TOLERANCE, Point, front
+from qatexp.results.units import counted
 from qatexp.sweep.search.objectives import Objective
 from qatexp.sweep.search.study import failed_trials, trials_in
 

@@ -12,9 +12,8 @@ import pytest
 from qatexp.cache.items import scan
 from qatexp.cache.references import references
 from qatexp.records import Record
-from qatexp.store.entries import MAKER
+from qatexp.store.entries import CHECKPOINT, MAKER
 from qatexp.store.stage_cache import StageCache
-from qatexp.training.checkpoint import FILE
 
 
 class Project:
@@ -45,7 +44,7 @@ class Project:
         """What a training that was killed leaves."""
         folder = StageCache(self.root).partial(stage, fingerprint)
         folder.mkdir(parents=True)
-        (folder / FILE).write_bytes(bytes(50))
+        (folder / CHECKPOINT).write_bytes(bytes(50))
         (folder.parent / f".{fingerprint}.x1").mkdir()
         return folder
 

@@ -6,8 +6,8 @@ import pytest
 from qatexp.cache.items import DECODED
 from qatexp.cache.verify import verify
 from qatexp.store.checked import write_checked
+from qatexp.store.entries import CHECKPOINT
 from qatexp.store.lock import Lock
-from qatexp.training.checkpoint import FILE
 
 
 def damages(project, *, aside=False):
@@ -19,7 +19,7 @@ def sound(project):
     """Every kind of item that has checksums."""
     project.entry("fp32", "aa")
     project.stem("bb", "qq")
-    write_checked(project.partial("qat", "cc") / FILE, b"state")
+    write_checked(project.partial("qat", "cc") / CHECKPOINT, b"state")
     (project.root / DECODED).mkdir()
     np.savez(project.root / DECODED / "digits-train-1.npz", images=np.arange(100))
     return project
@@ -34,7 +34,7 @@ def flip(path):
 FILES = {
     "aa": "fp32/aa/weights.bin",
     "bb": "qat_stem/bb/maker.json",
-    "cc": f"qat/cc.partial/{FILE}",
+    "cc": f"qat/cc.partial/{CHECKPOINT}",
     "digits-train-1": f"{DECODED}/digits-train-1.npz",
 }
 

@@ -85,6 +85,11 @@ def test_damage_is_exit_code_1_until_it_is_set_aside(said, entry):
             "--stage=qta: the cache has nothing of it; it has: fp32.",
             id="no such stage",
         ),
+        pytest.param(
+            ["prune", "--stage=qta", "--unused", "--runs=.", "--yes"],
+            "--stage=qta: the cache has nothing of it; it has: fp32.",
+            id="no such stage to prune",
+        ),
         pytest.param(["prune", "--yes"], "deletes nothing without a rule", id="no rule"),
         pytest.param(["prune", "--stage", "fp32"], "without a rule; allowed: --older", id="stage"),
         pytest.param(["prune", "--older-than", "30"], "--older-than=30: allowed is", id="no unit"),

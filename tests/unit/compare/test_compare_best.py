@@ -86,6 +86,19 @@ def test_without_validation_images_the_rule_is_not_quietly_another_one(choose):
         choose((None, 100, 1.0))
 
 
+def test_latencies_that_were_not_taken_alike_decide_nothing(make_record, make_sweep):
+    accurate = make_record(qat=90.0, latency_ms=1.0, data=DATA)
+    fast = make_record(qat=90.0, latency_ms=0.1, data=DATA, environment={"cpu": "Other CPU"})
+    sweep = collect(make_sweep(accurate, fast))
+    best = best_trial(sweep, criteria(["max:deployed_top1", "min:latency_ms_p50"]))
+    assert best.trial.name == "0"
+    assert best.text.endswith(", not by min latency_ms_p50 (not taken alike)")
+    first = best_trial(sweep, criteria(["min:latency_ms_p50", "max:deployed_top1"]))
+    assert first.trial.name == "0"
+    with pytest.raises(ConfigError, match=r"^sweep\.select=\[min:latency_ms_p50\]: the latencies"):
+        best_trial(sweep, criteria(["min:latency_ms_p50"]))
+
+
 def test_trials_on_other_images_do_not_compare(make_record, make_sweep):
     records = [make_record(bits=bits, data={"name": name}) for bits, name in ((2, "a"), (4, "b"))]
     with pytest.raises(ConfigError, match=r"a sweep over data sets \(a, b\) has no best trial"):

@@ -133,3 +133,29 @@ def test_the_front_takes_ptq_where_there_is_no_qat_and_skips_what_failed(make_re
     only_ptq = make_record(qat=None, ptq=90.0)
     assert pareto([failed, make_record(), only_ptq]) == {2}
     assert pareto([failed]) == set()
+
+
+def test_each_data_set_has_a_front_of_its_own(make_record):
+    """The best file of hard images would be off any front with those of easy ones."""
+    easy, hard = {"name": "digits", "test": 359}, {"name": "cifar100", "test": 10_000}
+    records = [
+        make_record(qat=60.0, ptq=10.0, data=hard),
+        make_record(qat=99.0, ptq=90.0, data=easy),
+        make_record(qat=50.0, ptq=10.0, data=hard),
+    ]
+    assert pareto(records) == {0, 1}
+    assert pareto(records[1:]) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        pytest.param({"cpu": "Other CPU"}, id="machine"),
+        pytest.param({"cpu": "Test CPU", "versions": {"onnxruntime": "1.25"}}, id="runtime"),
+    ],
+)
+def test_latencies_that_were_not_taken_alike_do_not_count_for_the_front(make_record, environment):
+    """A file is on the front by being faster, not by having been timed on a faster machine."""
+    best, slower = make_record(qat=86.0), make_record(qat=84.0, ptq=10.0, latency_ms=0.2)
+    assert pareto([best, slower]) == {0, 1}
+    assert pareto([best, replace(slower, environment=environment)]) == {0}

@@ -104,7 +104,7 @@ def test_the_data_hold_every_figure_in_the_records_units(page):
     assert (whole["qconfig.bits"], whole["model"]) == (4, "cifar_resnet20")
     assert data["trials"][2]["deployable"] is None
     assert data["vocabulary"]["short"]["bits"] == "qconfig.bits"
-    assert data["fronts"]["size"] == [[296_600, 86.0]]
+    assert data["fronts"]["size"] == [[[296_600, 86.0]]]
 
 
 def test_numbers_that_json_does_not_know_are_null(page, make_record):
@@ -140,6 +140,27 @@ def test_a_file_is_not_called_fastest_beside_a_faster_one(make_sweep, make_recor
     """Of latencies that count as equal the more accurate file is shown."""
     records = make_record(qat=84.0, latency_ms=0.8), make_record(bits=4, latency_ms=slower)
     assert [tile.heading for tile in tiles(collect(make_sweep(*records)))][2] == heading
+
+
+def test_tiles_name_what_stands_out_on_each_data_set(make_sweep, make_record):
+    data = {"name": "easy"}, {"name": "hard"}
+    slow = make_record(bits=4, qat=70.0, data=data[1], environment={"cpu": "Other CPU"})
+    records = make_record(data=data[0]), make_record(qat=60.0, data=data[1]), slow
+    found = {tile.heading: tile.figure for tile in tiles(collect(make_sweep(*records)))}
+    assert list(found) == [
+        *(f"{heading} (easy)" for heading in ("most accurate", "smallest", "fastest", "fp32")),
+        *(f"{heading} (hard)" for heading in ("most accurate", "smallest", "fp32")),
+    ]
+    assert found["most accurate (hard)"] == "70.00 %"
+
+
+def test_the_page_draws_a_front_for_each_data_set(page, make_record):
+    data = {"name": "easy"}, {"name": "hard"}
+    slow = make_record(bits=4, qat=50.0, data=data[1], environment={"cpu": "Other CPU"})
+    found = page(make_record(data=data[0]), make_record(qat=60.0, ptq=1.0, data=data[1]), slow).data
+    assert len(found["fronts"]["size"]) == 2
+    assert len(found["fronts"]["latency"]) == 1
+    assert found["conditions"] == " (not comparable)"
 
 
 def test_seeds_have_a_section_where_they_were_swept(page, make_record):
@@ -190,3 +211,58 @@ def test_the_scripts_are_valid_and_have_no_end_tag(name, tmp_path):
     assert "</" not in text
     (tmp_path / name).write_text(text)
     subprocess.run(["node", "--check", str(tmp_path / name)], check=True)
+
+
+DRAW = """
+const texts = [];
+const Svg = {
+  add: () => ({ style: {}, prepend() {} }), canvas: () => ({ root: { prepend() {} }, width: 800, height: 300 }),
+  axes: () => ({ sx: (v) => v, sy: (v) => v, edge: { left: 0, right: 800 } }), span: () => ({ low: 0, high: 1 }),
+  scale: () => (v) => v, mark: (root, kind, { tip }) => { texts.push(tip); return { querySelector: () => ({ style: {} }) }; },
+  labels: () => {}, niceTicks: () => [], plain: String,
+};
+"""  # noqa: E501
+"""Drawing that keeps what a reader sees when pointing at a mark."""
+
+
+@pytest.fixture
+def tips(page, tmp_path):
+    """Tips of a chart, from the very script of the page."""
+
+    def make(*records, **dataset):
+        script = files("qatexp.compare.page").joinpath("charts.js").read_text(encoding="utf-8")
+        program = (
+            f"const DATA = {json.dumps(page(*records).data)};{DRAW}{script}"
+            f"const host = {{ dataset: {json.dumps(dataset)}, clientWidth: 800 }};"
+            "const state = { kept: new Set(Charts.finished), colours: Charts.colours(null) };"
+            "Charts.draw(host, state, () => {});"
+            "console.log(JSON.stringify(texts));"
+        )
+        run = subprocess.run(
+            ["node", "-"], input=program, capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 0, run.stderr
+        return json.loads(run.stdout)
+
+    return make
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_lines_count_seeds_and_not_trials(tips, make_record):
+    runs = [(0.1, 0, 90.0), (0.1, 0, 90.2), (0.1, 1, 91.1), (0.5, 0, 80.0), (0.5, 0, 80.0)]
+    records = [make_record(lr=lr, qat=top1) for lr, _, top1 in runs]
+    for record, (_, seed, _) in zip(records, runs, strict=True):
+        record.params["seed"] = seed
+    one, other = tips(*records, chart="lines", knob="0")
+    assert one.splitlines()[1:] == [
+        "mean 90.60 %, 90.10 to 91.10 % over 2 seeds",
+        "trials 0, 1, 2",
+    ]
+    assert other.splitlines()[1:] == ["80.00 %", "trials 3, 4"]
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+@pytest.mark.parametrize("chart", ["size", "latency", "parity"])
+def test_charts_draw_trials_that_do_not_compare(tips, make_record, chart):
+    records = [make_record(data={"name": name}, environment={"cpu": name}) for name in "ab"]
+    assert any("qat: " in tip for tip in tips(*records, chart=chart))

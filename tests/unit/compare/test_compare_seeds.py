@@ -8,6 +8,9 @@ from scipy.stats import ttest_ind
 from qatexp.compare import collect, gather, select, write_comparison
 from qatexp.compare.report import report
 from qatexp.compare.seeds import Group, differences, seed_groups
+from qatexp.results.comparable import DataSet
+
+DIGITS = DataSet("digits", 359, "a1")
 
 
 @pytest.fixture
@@ -26,7 +29,7 @@ def make_seeds(make_sweep, make_record):
 
 def group(*top1, step=0.0):
     names = tuple(str(index) for index in range(len(top1)))
-    return Group("g", names, tuple(range(len(top1))), top1, step)
+    return Group("g", names, tuple(range(len(top1))), top1, DIGITS, step)
 
 
 def test_trials_that_differ_in_the_seed_are_one_group_the_best_first(make_seeds):
@@ -38,6 +41,46 @@ def test_trials_that_differ_in_the_seed_are_one_group_the_best_first(make_seeds)
 
 def test_without_two_seeds_of_one_setting_there_are_no_groups(make_seeds):
     assert seed_groups(collect(make_seeds({8: (86.0,), 4: (85.0,)}))) == []
+
+
+@pytest.fixture
+def repeated(make_sweep, make_record):
+    """W8A8 with seeds 0, 0, 0 and 1; W4A4 with seeds 0 and 1; as reruns and resumed sweeps do."""
+    runs = [(8, 0, 90.0), (8, 0, 90.0), (8, 0, 90.3), (8, 1, 90.5), (4, 0, 89.0), (4, 1, 89.4)]
+    records = [make_record(bits=bits, qat=top1, data={"test": 1000}) for bits, _, top1 in runs]
+    for record, (_, seed, _) in zip(records, runs, strict=True):
+        record.params["seed"] = seed
+    return make_sweep(*records)
+
+
+def test_a_seed_that_was_run_several_times_is_one_sample(repeated):
+    one, other = seed_groups(collect(repeated))
+    assert (one.n, one.trials, one.seeds) == (2, ("0", "1", "2", "3"), (0, 0, 0, 1))
+    assert one.samples == pytest.approx((90.1, 90.5))
+    assert one.mean == pytest.approx(90.3)
+    (pair,) = differences([one, other])
+    expected = ttest_ind(one.samples, other.samples, equal_var=False).pvalue
+    assert pair.p == pytest.approx(expected, rel=1e-9)
+    assert not pair.is_larger_than_noise
+
+
+def test_repeated_seeds_are_told(repeated):
+    found = report(collect(repeated))
+    assert [row[1] for row in found.seeds.rows] == ["2", "2"]
+    assert found.seeds_notes[-1] == (
+        "a seed that was run several times counts once, by its mean (W8A8: 4 trials of 2 seeds)"
+    )
+    written = write_comparison(collect(repeated), repeated)
+    with written[0].open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["seeds/deployed_top1_n"] for row in rows] == ["2"] * 6
+
+
+def test_one_seed_run_twice_is_one_seed():
+    (pair,) = differences(
+        [Group("g", ("0", "1"), (3, 3), (90.0, 90.0), DIGITS, 0.1), group(80.0, 80.1)]
+    )
+    assert (pair.p, pair.is_larger_than_noise) == (None, False)
 
 
 def test_sweeps_are_not_mixed(make_seeds, tmp_path):
@@ -81,6 +124,39 @@ def test_seeds_that_agree_are_as_noisy_as_whole_images_allow():
     assert not differences([group(90.1, 90.1, step=0.1), base])[0].is_larger_than_noise
     assert differences([group(95.0, 95.0, step=0.1), base])[0].is_larger_than_noise
     assert differences([group(90.1, 90.1), group(90.0, 90.0)])[0].p == 0.0
+
+
+def test_accuracies_on_other_images_are_never_a_difference(make_sweep, make_record):
+    records = []
+    for name, accuracies in (
+        ("easy", (99.0, 99.1)),
+        ("hard", (60.0, 60.1)),
+        ("hard", (50.0, 50.1)),
+    ):
+        for seed, top1 in enumerate(accuracies):
+            record = make_record(qat=top1, lr=accuracies[0], data={"name": name, "test": 1000})
+            record.params.update({"seed": seed, "dataset": name})
+            records.append(record)
+    folder = make_sweep(*records)
+    groups = seed_groups(collect(folder))
+    assert [(pair.one, pair.other) for pair in differences(groups)] == [(1, 2)]
+    found = report(collect(folder))
+    assert [row[-1].partition(" (")[0] for row in found.seeds.rows] == [
+        "",
+        "another data set",
+        "another data set",
+    ]
+    assert "0 differences from it of 0 larger than the noise" in found.seeds_notes[0]
+    write_comparison(collect(folder), folder)
+
+
+def test_the_same_setting_on_other_images_is_another_group(make_sweep, make_record):
+    """A folder whose images were changed has the same parameters as before."""
+    records = [make_record(data={"name": "x", "test_fingerprint": text}) for text in "aabb"]
+    for seed, record in enumerate(records):
+        record.params["seed"] = seed
+    groups = seed_groups(collect(make_sweep(*records)))
+    assert [group.trials for group in groups] == [("0", "1"), ("2", "3")]
 
 
 def test_the_table_names_the_reference_and_what_is_larger_than_the_noise(make_seeds):

@@ -77,6 +77,22 @@ def test_differences_from_the_baseline_are_points_and_percent(make_sweep, make_r
     assert [row["diff/size_share"] for row in rows] == ["0.0", "-0.5"]
 
 
+def test_there_is_no_difference_where_figures_do_not_compare(make_sweep, make_record):
+    other = {"cpu": "Other CPU"}
+    records = make_record(), make_record(environment=other), make_record(data={"name": "x"})
+    sweep = select(collect(make_sweep(*records)), baseline="0")
+    assert delta(records[1], sweep.baseline) == Delta(0.0, 0.0, None)
+    assert delta(records[2], sweep.baseline) == Delta(None, 0.0, 0.0)
+    cells = {row[0].removesuffix(" *"): row[-5:-2] for row in trials_grid(sweep).rows}
+    assert cells["1"] == ("+0.00", "+0.0", "-")
+    assert cells["2"] == ("-", "+0.0", "+0.0")
+    written = write_comparison(sweep, sweep.folder)
+    with written[0].open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["diff/latency_share"] for row in rows] == ["0.0", "", "0.0"]
+    assert [row["diff/deployed_top1"] for row in rows] == ["0.0", "0.0", ""]
+
+
 def test_the_baseline_may_lie_outside_the_filter(make_sweep, make_record):
     sweep = collect(make_sweep(make_record(), make_record(bits=4), make_record(bits=2)))
     chosen = select(sweep, where="bits <= 4", baseline="0")

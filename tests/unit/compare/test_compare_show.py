@@ -145,6 +145,43 @@ def test_failed_trials_are_listed_with_what_they_tried_and_why(make_sweep, make_
     ) in text
 
 
+def test_what_keeps_figures_from_comparing_is_a_warning(make_sweep, make_record):
+    machines = [
+        {"cpu": "A", "versions": {"onnxruntime": "1.24", "torch": "2.11"}},
+        {"cpu": "B", "versions": {"onnxruntime": "1.24", "torch": "2.12"}},
+        {"cpu": "A", "versions": {"onnxruntime": "1.24", "torch": "2.11"}},
+    ]
+    records = [make_record(lr=lr, environment=own) for lr, own in enumerate(machines)]
+    found = report(collect(make_sweep(*records)))
+    assert found.warnings == [
+        "warning: latencies compare, and count for fronts and differences, only where trials "
+        "agree in all of this: cpu A (trials 0, 2), B (trial 1)",
+        "warning: figures may differ as versions do: torch 2.11 (trials 0, 2), 2.12 (trial 1)",
+    ]
+    assert found.notes[0].startswith("top-1, size, latency (not comparable) and speedup are")
+
+
+def test_data_sets_are_listed_one_after_the_other(make_sweep, make_record):
+    records = [
+        make_record(lr=lr, qat=top1, data={"name": name})
+        for lr, (top1, name) in enumerate([(60.0, "hard"), (99.0, "easy"), (70.0, "hard")])
+    ]
+    found = report(collect(make_sweep(*records)))
+    assert [row[0].removesuffix(" *") for row in found.grid.rows] == ["2", "0", "1"]
+    assert (
+        "accuracies compare on one data set only, each has a front of its own: "
+        "hard (trials 0, 2), easy (trial 1)"
+    ) in found.notes
+
+
+def test_every_machine_is_named(make_sweep, make_record):
+    machine = {"cpu_count": 2, "threads": 1}
+    records = [make_record(lr=lr, environment={"cpu": f"CPU {lr}", **machine}) for lr in (1, 2, 1)]
+    text = "2 cores; trained with 1 thread"
+    shown = report(collect(make_sweep(*records)))
+    assert f"measured on CPU 1, {text} and on CPU 2, {text}" in shown.notes
+
+
 def test_the_machine_is_named_with_its_cores_and_threads(make_sweep, make_record):
     machine = {"cpu": "Test CPU", "cpu_count": 2, "threads": 1}
     shown = printed(collect(make_sweep(make_record(environment=machine)) / "0"))

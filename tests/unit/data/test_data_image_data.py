@@ -228,7 +228,7 @@ def test_the_fingerprint_follows_content_split_and_preprocessing(
 def test_the_summary_is_what_the_record_says(load: Any):
     data = load("digits")
     summary = data.summary()
-    assert summary | {"mean": 0, "std": 0, "fingerprint": 0} == {
+    assert summary | {"mean": 0, "std": 0, "fingerprint": 0, "test_fingerprint": 0} == {
         "name": "digits",
         "classes": 10,
         "train": 1294,
@@ -236,6 +236,7 @@ def test_the_summary_is_what_the_record_says(load: Any):
         "test": 359,
         "split_seed": 0,
         "fingerprint": 0,
+        "test_fingerprint": 0,
         "placement": "memory",
         "mean": 0,
         "std": 0,

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import matplotlib.figure
 import pytest
@@ -92,6 +93,27 @@ def test_a_ptq_file_on_the_front_is_labelled_by_what_it_depends_on(tmp_path, dra
     trade_off(trials, tmp_path / "pareto.png")
     assert texts(drawn[0]).count("ptq W8A8") == 2
     assert not any("\N{MULTIPLICATION SIGN}" in text for text in texts(drawn[0]))
+
+
+def test_a_front_is_drawn_for_each_data_set_and_none_of_times_that_do_not_compare(
+    tmp_path, drawn, make_trial
+):
+    names = ["easy", "hard", "hard"]
+    trials = [
+        replace(make_trial(qat=qat, ptq=None, dataset=name, seed=i), data={"name": name})
+        for i, (qat, name) in enumerate(zip([99.0, 60.0, 55.0], names, strict=True))
+    ]
+    trials[2] = replace(trials[2], environment={"cpu": "Other CPU"})
+    trade_off(trials, tmp_path / "pareto.png")
+    size, latency = drawn[0].axes
+    labels = [
+        sorted(text.get_text() for text in axes.texts if text.get_text())
+        for axes in (size, latency)
+    ]
+    middle_dot = " \N{MIDDLE DOT} "
+    assert labels[0] == [f"easy{middle_dot}seed 0", "fp32", f"hard{middle_dot}seed 1"]
+    assert labels[1] == [f"easy{middle_dot}seed 0", "fp32"]
+    assert latency.get_xlabel() == "latency p50, ms (not comparable)"
 
 
 def test_accuracy_above_one_half_zooms_in_and_says_so(tmp_path, drawn, make_trial):

@@ -93,6 +93,9 @@ def test_a_key_that_is_set_to_what_it_was_is_no_change(make_origin):
         pytest.param("seed=0,1", "a key gets one value; allowed: KEY=VALUE.", id="sweep"),
         pytest.param("~seed", "a key gets one value; allowed: KEY=VALUE.", id="deletion"),
         pytest.param("model=resnet50", "it is no key with a value, but a branch", id="group"),
+        pytest.param("cache.enabled=true", "computes everything without the stage", id="cache"),
+        pytest.param("cache.dir=x", "--set cache.dir would change nothing: a rerun", id="folder"),
+        pytest.param("sweep.max_failures=1", "a rerun is one run", id="sweep around it"),
         pytest.param("qconfig.bits=4", "set qconfig.weight.bits and", id="bits of both"),
         pytest.param(
             "qconfig.weight.bits=9",

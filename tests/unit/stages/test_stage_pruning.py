@@ -1,5 +1,7 @@
 """A training is pruned where a finished trial dominates it, and never for its bits alone."""
 
+from dataclasses import replace
+
 import pytest
 
 from qatexp.errors import PrunedError
@@ -46,6 +48,21 @@ def test_who_is_dominated(running, records, by):
     named = [(str(number), record) for number, record in enumerate(records)]
     found = domination(running, named, margin=5.0)
     assert (found and found.name) == by
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"data": {"name": "easier"}}, id="other images"),
+        pytest.param({"environment": {"cpu": "faster"}}, id="other machine"),
+    ],
+)
+def test_what_does_not_compare_dominates_nothing(other):
+    small = replace(finished("w4", 400, 0.1, 95.0), **other)
+    running = Running(1, 60.0, "w8")
+    assert domination(running, [("0", EIGHT), ("1", small)], margin=5.0).name == "0"
+    peer = finished("w8", 800, 1.0)
+    assert domination(running, [("0", peer), ("1", small)], margin=5.0) is None
 
 
 def test_a_trial_looks_at_those_beside_it(tmp_path):

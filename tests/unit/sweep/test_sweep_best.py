@@ -22,18 +22,23 @@ from qatexp.tracking import Registered
 
 
 class FakeStore:
-    """Counts registrations, as a store that has none of this model yet."""
+    """Counts registrations; its alias points at `holder`, at first at no version."""
 
-    def __init__(self, problem=None):
+    def __init__(self, problem=None, holder=None):
         self.problem = problem
+        self.holder = holder
         self.calls = []
         self.notes = []
+
+    def version_at(self, *, model, alias):
+        return self.holder
 
     def register(self, run_id, variant, *, model, alias, tags, note):
         if self.problem is not None:
             raise self.problem
         self.calls.append((run_id, variant, tags))
-        return Registered(model, len(self.calls), alias)
+        self.holder = len(self.calls)
+        return Registered(model, self.holder, alias)
 
     def set_note(self, run_id, note):
         self.notes.append((run_id, note))
@@ -87,11 +92,64 @@ def test_the_best_trial_is_told_kept_and_registered(sweep):
     assert kept(sweep)["registered"]["version"] == 1
 
 
-def test_the_same_sweep_again_needs_no_store(sweep):
+def test_the_same_sweep_again_registers_nothing(sweep):
     first = settle(sweep, config(), FakeStore())
-    again = FakeStore()
+    again = FakeStore(holder=1)
     assert settle(sweep, config(), again) == first
     assert again.calls == []
+
+
+def test_an_alias_that_another_sweep_has_taken_is_not_claimed(sweep, monkeypatch):
+    """Nothing ran, so that nothing moves: the alias is that of the sweep that has ended last."""
+    settle(sweep, config(), FakeStore())
+    store = FakeStore(holder=7)
+    monkeypatch.setattr(best, "open_store", lambda *_, **__: store)
+    assert settle(sweep, config(), None)[1:] == [
+        "registered as version 1 of net-digits, whose alias best is at 7 now"
+    ]
+    assert store.calls == []
+    assert kept(sweep)["registered"]["version"] == 1
+
+
+@pytest.mark.parametrize(
+    "holder", [pytest.param(7, id="taken"), pytest.param(None, id="or deleted")]
+)
+def test_a_sweep_that_goes_on_takes_its_alias_back(sweep, holder):
+    first = settle(sweep, config(), FakeStore())
+    store = FakeStore(holder=holder)
+    assert settle(sweep, config(), store) == first
+    assert [call[0] for call in store.calls] == ["run1"]
+
+
+def test_where_the_alias_points_cannot_be_told_without_the_store(sweep, monkeypatch, caplog):
+    settle(sweep, config(), FakeStore())
+
+    def refuse(*_, **__):
+        raise TrackingError("no such server")
+
+    monkeypatch.setattr(best, "open_store", refuse)
+    assert len(settle(sweep, config(), None)) == 1
+    text = "whether the best trial is registered cannot be told: no such server"
+    assert caplog.messages == [text]
+    assert kept(sweep)["registered"]["version"] == 1
+
+
+def test_a_note_that_cannot_be_changed_leaves_the_registration(sweep, monkeypatch, caplog):
+    settle(sweep, config(), FakeStore())
+    (sweep.folder / "compare.md").write_text("| trial |")
+    store = FakeStore()
+
+    def refuse(*_):
+        raise TrackingError("the run is closed")
+
+    store.set_note = refuse
+    monkeypatch.setattr(best, "open_store", lambda *_, **__: store)
+    lines = settle(sweep, config(select=["min:size_bytes"]), None)
+    assert lines[1].startswith("registered as version 1 of net-digits")
+    assert kept(sweep)["registered"]["version"] == 1
+    assert caplog.messages == [
+        "the page of the sweep still names its earlier best trial: the run is closed"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """The points of a sweep: numbered, without duplicates, from a file where one is given."""
 
+import json
 import os
 import sys
 
 import pytest
 
+from qatexp.config.parse import flat_params
 from qatexp.errors import ConfigError
 from qatexp.sweep.identity import trial_fingerprint
 from qatexp.sweep.planning import plan_sweep, with_points_of
@@ -37,6 +39,35 @@ def test_points_that_are_the_same_experiment_are_planned_once(points, caplog):
 def test_what_changes_no_figure_changes_no_fingerprint(points, override, is_same):
     (plain,), (changed,) = points(), points(override)
     assert (trial_fingerprint(plain) == trial_fingerprint(changed)) is is_same
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param("dataset.root=HERE,HERE/a", id="where images lie"),
+        pytest.param("dataset.split_seed=0,1", id="split"),
+        pytest.param("dataset.mean=[0.5],[0.4] dataset.std=[0.5]", id="normalisation"),
+        pytest.param("measure.batch_sizes=[1],[8]", id="batch"),
+        pytest.param("measure.rounds=5,6", id="rounds"),
+        pytest.param("debug.limit_batches=1,2", id="limit of batches"),
+        pytest.param("trainer.threads=1,2", id="threads"),
+        pytest.param("+model.width=1,2", id="argument of a target"),
+        pytest.param(
+            "model._target_=qatexp.models.resnet8,torchvision.models.resnet18", id="model"
+        ),
+        pytest.param("trainer.checkpoint_seconds=1,2", id="what no figure depends on"),
+        pytest.param("debug.traceback=true,false", id="what an error says"),
+        pytest.param("dataset.split_seed=0,1 seed=0,1 measure.batch_sizes=[1],[8]", id="several"),
+    ],
+)
+def test_points_are_the_same_trial_where_their_parameters_are(points, tmp_path, values):
+    """Trials with the same parameters but the seed are taken for samples of one setting."""
+    (tmp_path / "a" / "images").mkdir(parents=True)
+    configs = points("-m", *values.replace("HERE", str(tmp_path)).split())
+    fingerprints = [trial_fingerprint(config) for config in configs]
+    params = [json.dumps(flat_params(config)) for config in configs]
+    assert len(set(zip(params, fingerprints, strict=True))) == len(set(params))
+    assert len(set(params)) == len(set(fingerprints))
 
 
 def test_code_of_the_users_own_counts(points, tmp_path, monkeypatch):

@@ -10,10 +10,12 @@ from qatexp.config.schema import (
     TrackingConfig,
 )
 from qatexp.errors import StoreError
+from qatexp.pipeline import write_record
+from qatexp.records import Record, Variant
 from qatexp.records.plan import Point, SweepPlan, load_plan
 from qatexp.sweep import session
 from qatexp.sweep.callback import SweepCallback
-from qatexp.sweep.session import open_sweep
+from qatexp.sweep.session import SweepSession, open_sweep
 
 CONFIG = ExperimentConfig(
     "x", ModelConfig("a.b"), DatasetConfig("a.b"), tracking=TrackingConfig(enabled=False)
@@ -54,3 +56,33 @@ def test_an_end_that_fails_is_no_success(opened, monkeypatch):
     assert ended.value.code == "qatexp: the sweep cannot be compared: the disk is full"
     assert opened in session._open  # what is cut off is closed by the command's end
     monkeypatch.setattr(session, "collect", collect)
+
+
+class FakeStore:
+    """Keeps the figures of the sweep as a whole."""
+
+    def close_dead_runs(self):
+        pass
+
+    def finish_sweep(self, run_id, *, metrics, **_):
+        self.metrics = metrics
+
+
+@pytest.mark.parametrize(
+    ("names", "best"),
+    [
+        pytest.param(("digits", "digits"), 91.0, id="one data set"),
+        pytest.param(("digits", "cifar10"), None, id="two data sets"),
+    ],
+)
+def test_a_sweep_has_a_best_accuracy_where_accuracies_compare(tmp_path, names, best):
+    for number, name in enumerate(names):
+        top1 = 90.0 + number
+        variant = Variant(top1, top1, 0.5, 1, 9, 9, 1.0, 1.0, 1.0, 1.0)
+        record = Record("x", "finished", {}, variants={"qat": variant}, data={"name": name})
+        (tmp_path / str(number)).mkdir()
+        write_record(record, tmp_path / str(number))
+    (tmp_path / "compare.md").write_text("")
+    store = FakeStore()
+    SweepSession(CONFIG, tmp_path, store, "run")._close(collect(tmp_path), [], [])
+    assert store.metrics.get("best_deployed_top1") == best

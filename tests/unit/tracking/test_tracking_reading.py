@@ -5,11 +5,12 @@ import json
 import pytest
 
 from qatexp.compare.logged import from_mlflow
+from qatexp.compare.report import report
 from qatexp.config.schema import TrackingConfig
 from qatexp.errors import StoreError, TrackingError
 from qatexp.records import Record
-from qatexp.tracking import LoggedRun, read_runs
-from qatexp.tracking.view import ANALYSIS_KIND
+from qatexp.tracking import LoggedRun, LoggedRuns, read_runs
+from qatexp.tracking.view import ANALYSIS_KIND, RERUN_KIND
 
 
 @pytest.fixture
@@ -34,9 +35,9 @@ def test_runs_become_trials_with_their_sweep_and_command(home, store, log_run, t
     log_run(2, kind=ANALYSIS_KIND)
     store.finish_sweep(sweep_id, status="FINISHED", metrics={}, note="", artifacts=[])
     (tmp_path / "copies").mkdir()
-    runs = read_runs(TrackingConfig(), home=home, to=tmp_path / "copies")
-    assert [(run.run_id, run.sweep) for run in runs] == [(ids[0], "sweep 2026"), (ids[1], "")]
-    sweep = from_mlflow(runs, experiment="qatexp", home=tmp_path)
+    found = read_runs(TrackingConfig(), home=home, to=tmp_path / "copies")
+    assert [(run.run_id, run.sweep) for run in found.runs] == [(ids[0], "sweep 2026"), (ids[1], "")]
+    sweep = from_mlflow(found, experiment="qatexp", home=tmp_path)
     assert [trial.name for trial in sweep.trials] == [run_id[:8] for run_id in ids]
     assert [trial.sweep for trial in sweep.trials] == ["A", "B"]
     assert sweep.sources == {"A": "sweep 2026", "B": "runs of their own"}
@@ -51,10 +52,51 @@ def test_runs_become_trials_with_their_sweep_and_command(home, store, log_run, t
 
 def test_a_run_without_a_record_is_listed_as_unreadable(home, store, tmp_path):
     store.start_run(name="x", params={}, tags={})
-    (run,) = read_runs(TrackingConfig(), home=home, to=tmp_path)
-    (trial,) = from_mlflow([run], experiment="qatexp", home=tmp_path).trials
+    found = read_runs(TrackingConfig(), home=home, to=tmp_path)
+    (trial,) = from_mlflow(found, experiment="qatexp", home=tmp_path).trials
     assert (trial.status, trial.problem) == ("unreadable", "left no record.json")
     assert trial.overrides is None
+
+
+def test_a_record_that_cannot_be_read_is_an_error(home, store, log_run, tmp_path, monkeypatch):
+    """A server that refuses or is down would make every trial one without a record."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    run_id = log_run(4)
+
+    def refuse(*_):
+        raise MlflowException("401 Unauthorized")
+
+    monkeypatch.setattr(MlflowClient, "download_artifacts", refuse)
+    text = f"^the record of run {run_id} cannot be read: 401 Unauthorized$"
+    with pytest.raises(TrackingError, match=text):
+        read_runs(TrackingConfig(), home=home, to=tmp_path)
+
+
+def test_earlier_attempts_and_reruns_are_no_results(home, store, log_run, tmp_path):
+    ids = [log_run(bits) for bits in (2, 4, 8)]
+    log_run(8, kind=RERUN_KIND)
+    for run_id in ids[:2]:
+        store.supersede(run_id)
+    found = read_runs(TrackingConfig(), home=home, to=tmp_path)
+    assert [run.run_id for run in found.runs] == ids[2:]
+    sweep = from_mlflow(found, experiment="qatexp", home=tmp_path)
+    line = "left out: 2 runs whose trial was started again, 1 rerun"
+    assert line in report(sweep).notes
+    store.supersede(ids[2])
+    (tmp_path / "again").mkdir()
+    nothing = read_runs(TrackingConfig(), home=home, to=tmp_path / "again")
+    with pytest.raises(StoreError, match=r"has no runs beside 3 runs whose trial was .*, 1 rerun$"):
+        from_mlflow(nothing, experiment="qatexp", home=tmp_path)
+
+
+def test_trials_of_a_deleted_sweep_are_no_runs_of_their_own(home, store, client, log_run, tmp_path):
+    sweep_id = store.start_sweep(name="sweep 2026", tags={}, note="")
+    log_run(4, parent=sweep_id)
+    client.delete_run(sweep_id)
+    (run,) = read_runs(TrackingConfig(), home=home, to=tmp_path).runs
+    assert run.sweep == sweep_id
 
 
 def test_an_unknown_experiment_lists_near_ones(home, store, tmp_path):
@@ -70,11 +112,11 @@ def test_reading_creates_no_store(tmp_path):
 
 def test_an_experiment_without_runs_is_nothing_to_compare(tmp_path):
     with pytest.raises(StoreError, match="the MLflow experiment empty has no runs"):
-        from_mlflow([], experiment="empty", home=tmp_path)
+        from_mlflow(LoggedRuns(()), experiment="empty", home=tmp_path)
 
 
 def test_one_sweep_needs_no_label(tmp_path):
-    runs = [LoggedRun(f"{i}234567890", tmp_path / str(i), "sweep 1", "") for i in range(2)]
-    sweep = from_mlflow(runs, experiment="x", home=tmp_path)
+    runs = (LoggedRun(f"{i}234567890", tmp_path / str(i), "sweep 1", "") for i in range(2))
+    sweep = from_mlflow(LoggedRuns(tuple(runs)), experiment="x", home=tmp_path)
     assert [trial.name for trial in sweep.trials] == ["02345678", "12345678"]
     assert sweep.sources == {}

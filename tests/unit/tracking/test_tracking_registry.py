@@ -67,6 +67,17 @@ def test_a_sweep_that_goes_on_moves_the_alias(store, client, finished):
     assert client.get_model_version("net", "1").tags == {"rule": "b"}
 
 
+def test_an_alias_is_at_a_version_or_at_none(store, client, finished):
+    assert store.version_at(model="net", alias="best") is None
+    store.register(finished(), "qat", model="net", alias="best", tags={}, note="")
+    assert store.version_at(model="net", alias="best") == 1
+    assert store.version_at(model="net", alias="champion") is None
+    store.register(finished(), "qat", model="net", alias="best", tags={}, note="")
+    assert store.version_at(model="net", alias="best") == 2
+    client.delete_registered_model_alias("net", "best")
+    assert store.version_at(model="net", alias="best") is None
+
+
 def test_a_run_without_the_model_is_no_version(store, client):
     log = store.start_run(name="x", params={}, tags={})
     with pytest.raises(TrackingError, match=f"run {log.run_id} has logged no model qat"):

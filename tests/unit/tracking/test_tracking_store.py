@@ -9,6 +9,7 @@ from qatexp.config.schema import TrackingConfig
 from qatexp.errors import TrackingError
 from qatexp.tracking import open_store
 from qatexp.tracking.database import ensure_database
+from qatexp.tracking.view import SUPERSEDED_TAG
 
 
 def test_the_database_is_made_for_several_writers(empty_database):
@@ -204,3 +205,50 @@ def test_a_user_without_a_name_can_log(store, client, monkeypatch):
 
 def test_a_local_store_has_no_page_before_it_is_served(store):
     assert store.page_url() is None
+
+
+@pytest.mark.parametrize(
+    ("status", "after"),
+    [
+        pytest.param(None, "KILLED", id="still open"),
+        pytest.param("FINISHED", "KILLED", id="finished"),
+        pytest.param("KILLED", "KILLED", id="of a killed process, closed since"),
+        pytest.param("FAILED", "FAILED", id="failed"),
+    ],
+)
+def test_an_earlier_attempt_is_marked_however_it_ended(store, client, status, after):
+    run = store.start_run(name="trial", params={}, tags={})
+    if status is not None:
+        run.finish(status=status, metrics={}, tags={})
+    store.supersede(run.run_id)
+    found = client.get_run(run.run_id)
+    assert (found.data.tags[SUPERSEDED_TAG], found.info.status) == ("true", after)
+
+
+def test_only_an_open_run_is_ended(store, client):
+    runs = [store.start_run(name="trial", params={}, tags={}).run_id for _ in range(2)]
+    client.set_terminated(runs[1], status="FINISHED")
+    for run_id in runs:
+        store.end_run(run_id)
+    assert [client.get_run(run_id).info.status for run_id in runs] == ["KILLED", "FINISHED"]
+
+
+def test_a_sweep_is_opened_again(store, client):
+    run_id = store.start_sweep(name="sweep", tags={}, note="")
+    client.set_terminated(run_id, status="KILLED")
+    assert store.resume_sweep(run_id)
+    assert client.get_run(run_id).info.status == "RUNNING"
+
+
+@pytest.mark.parametrize(
+    "is_deleted", [pytest.param(True, id="deleted"), pytest.param(False, id="unknown")]
+)
+def test_a_run_that_is_not_there_any_more_stops_nothing(store, client, is_deleted):
+    """Runs are deleted in MLflow's pages; what is left of them takes no change."""
+    run_id = "0123456789abcdef0123456789abcdef"
+    if is_deleted:
+        run_id = store.start_sweep(name="sweep", tags={}, note="")
+        client.delete_run(run_id)
+    assert not store.resume_sweep(run_id)
+    store.supersede(run_id)
+    store.end_run(run_id)

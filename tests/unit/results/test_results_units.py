@@ -2,7 +2,7 @@
 
 import pytest
 
-from qatexp.figures.units import (
+from qatexp.results.units import (
     counted,
     factor,
     milliseconds,

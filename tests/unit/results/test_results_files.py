@@ -2,7 +2,9 @@
 
 from dataclasses import replace
 
-from qatexp.figures.files import files, with_shared_figures
+import pytest
+
+from qatexp.results.files import files, with_shared_figures
 
 
 def test_a_file_that_trials_share_comes_once_with_its_median_latency(make_trial):
@@ -19,6 +21,18 @@ def test_a_file_that_trials_share_comes_once_with_its_median_latency(make_trial)
     shared = with_shared_figures(trials)
     assert [record.variants["ptq"].latency_ms_p50 for record in shared] == [0.9] * 3
     assert [record.variants["qat"] for record in shared] == [r.variants["qat"] for r in trials]
+
+
+def test_no_median_is_taken_over_times_that_do_not_compare(make_trial):
+    trials = [
+        replace(make_trial(latency_ms=latency), environment={"cpu": cpu})
+        for latency, cpu in [(0.4, "A"), (9.0, "B"), (0.8, "A")]
+    ]
+    found = {
+        file.trials: file.variant.latency_ms_p50 for file in files(trials) if file.name == "qat"
+    }
+    assert found == {(0, 2): pytest.approx(0.6), (1,): 9.0}
+    assert [file.trials for file in files(trials) if file.name == "ptq"] == [(0, 2), (1,)]
 
 
 def test_files_with_equal_figures_but_other_fingerprints_are_two(make_trial):

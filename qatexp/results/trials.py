@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from qatexp.figures.units import MISSING
 from qatexp.records import Record, Variant
+from qatexp.results.units import MISSING
 
 WEIGHT_BITS, ACTIVATION_BITS, BITS = (
     "qconfig.weight.bits",
@@ -20,6 +20,7 @@ WEIGHT_BITS, ACTIVATION_BITS, BITS = (
 _BIT_KEYS = (BITS, WEIGHT_BITS, ACTIVATION_BITS)
 _TIMES = "\N{MULTIPLICATION SIGN}"
 _LONGEST_VALUE = 24
+_TARGET = "._target_"
 _PHRASES: dict[str, Callable[[str], str]] = {
     "schedule.qat.lr_scale": lambda value: f"lr{_TIMES}{value}",
     "schedule.qat.epochs": lambda value: f"{value} ep",
@@ -35,12 +36,16 @@ class Knob:
     """Short and unique among the knobs of a sweep: ``lr_scale``."""
     key: str
     """In full, ``schedule.qat.lr_scale``; ``qconfig.bits`` stands for all three keys of bits."""
+    path_parts: int = 1
+    """How many of a path's last parts it takes to tell the trials apart."""
 
     def text(self, record: Record) -> str:
         """The value in one trial, for a column."""
         if self.key == BITS:
             return bits_text(record)
-        return value_text(record.params[self.key]) if self.key in record.params else MISSING
+        if self.key not in record.params:
+            return MISSING
+        return value_text(record.params[self.key], path_parts=self.path_parts)
 
     def is_number(self, record: Record) -> bool:
         """Whether the value is one that a column aligns to the right; null is, too."""
@@ -55,21 +60,54 @@ class Knob:
         return text if speaks_for_itself else f"{self.name} {text}"
 
 
+def deployed_name(record: Record) -> str | None:
+    """Which variant a trial would deploy: qat, ptq where it has no qat, None without both."""
+    return next((name for name in ("qat", "ptq") if name in record.variants), None)
+
+
 def deployable(record: Record) -> Variant | None:
-    """What a trial would deploy: its qat variant, ptq where it has no qat, None without both."""
-    return record.variants.get("qat", record.variants.get("ptq"))
+    """What a trial would deploy; see `deployed_name`."""
+    name = deployed_name(record)
+    return None if name is None else record.variants[name]
 
 
 def varying_keys(records: Sequence[Record]) -> list[str]:
-    """Keys of `params` whose values differ between the records, in the order of the records."""
+    """Keys of `params` whose values differ between the records, in the order of the records.
+
+    A target is left out where its short name, `model` or `dataset`, says the same.
+    """
     keys = dict.fromkeys(key for record in records for key in record.params)
-    return [key for key in keys if len({_identity(record, key) for record in records}) > 1]
+    values = {key: [_identity(record, key) for record in records] for key in keys}
+    varying = [key for key, found in values.items() if len(set(found)) > 1]
+    return [
+        key
+        for key in varying
+        if not key.endswith(_TARGET) or not _says_as_much(values, key.removesuffix(_TARGET), key)
+    ]
+
+
+def _says_as_much(values: Mapping[str, Sequence[str]], short: str, key: str) -> bool:
+    if short not in values:
+        return False
+    return len(set(zip(values[short], values[key], strict=True))) == len(set(values[short]))
 
 
 def knobs(records: Sequence[Record]) -> list[Knob]:
     """The settings that differ between the records, bits of weights and activations as one."""
     keys = list(dict.fromkeys(BITS if key in _BIT_KEYS else key for key in varying_keys(records)))
-    return [Knob(name, key) for key, name in zip(keys, short_names(keys), strict=True)]
+    return [
+        Knob(name, key, _path_parts([record.params.get(key) for record in records]))
+        for key, name in zip(keys, short_names(keys), strict=True)
+    ]
+
+
+def _path_parts(values: Sequence[Any]) -> int:
+    paths = {value for value in values if isinstance(value, str)}
+    most = max((len(PurePath(path).parts) for path in paths), default=1)
+    for parts in range(1, most + 1):
+        if len({value_text(path, path_parts=parts) for path in paths}) == len(paths):
+            return parts
+    return 1
 
 
 def label(record: Record, differing: Iterable[Knob]) -> str:
@@ -86,11 +124,14 @@ def bits_text(record: Record) -> str:
     return f"W{32 if weight is None else weight}A{32 if activation is None else activation}"
 
 
-def value_text(value: Any) -> str:
-    """A setting in a few characters: a path by its last part, None as null, long ones cut."""
+def value_text(value: Any, *, path_parts: int = 1) -> str:
+    """A setting in a few characters: a path by its last parts, None as null, long ones cut."""
     if isinstance(value, float):
         return f"{value:g}"
-    text = PurePath(value).name if isinstance(value, str) else json.dumps(value, default=str)
+    if isinstance(value, str):
+        text = "/".join(PurePath(value).parts[-path_parts:])
+    else:
+        text = json.dumps(value, default=str)
     if len(text) <= _LONGEST_VALUE:
         return text
     return text[: _LONGEST_VALUE - 1] + "\N{HORIZONTAL ELLIPSIS}"

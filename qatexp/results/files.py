@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from qatexp.records import Record, Variant
+from qatexp.results.comparable import data_set, latency_conditions
 
 FILES = ("fp32", "ptq", "qat")
 """Variants whose files compete; the control only says what longer training gains."""
@@ -20,7 +21,7 @@ class File:
     name: str
     """Its variant: fp32, ptq or qat."""
     variant: Variant
-    """Its figures; the latency is the median of all trials that have measured it."""
+    """Its figures; the latency is the median of all trials that have measured it alike."""
     trials: tuple[int, ...]
     """Indices of the trials that have it."""
 
@@ -50,7 +51,11 @@ def with_shared_figures(trials: Sequence[Record]) -> list[Record]:
 
 
 def _identity(record: Record, name: str) -> tuple[Any, ...]:
-    """What is the same for the same file: its fingerprint, and figures that are reproducible."""
+    """What is the same for the same file: its fingerprint, and figures that are reproducible.
+
+    Where its times do not compare, or its accuracies, it counts as several.
+    """
     variant = record.variants[name]
     exported = record.fingerprints.get(f"export_{name}")
-    return name, exported, variant.deployed_top1, variant.size_bytes
+    measured = data_set(record), latency_conditions(record)
+    return name, exported, variant.deployed_top1, variant.size_bytes, measured

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qatexp.figures.front import Point, front
+from qatexp.results.front import Point, front
 
 
 def chosen(points, *tolerances):

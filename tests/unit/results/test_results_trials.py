@@ -2,7 +2,7 @@
 
 import pytest
 
-from qatexp.figures.trials import deployable, knobs, label, value_text, varying_keys
+from qatexp.results.trials import deployable, knobs, label, value_text, varying_keys
 
 LR, EPOCHS = "schedule.qat.lr_scale", "schedule.qat.epochs"
 
@@ -49,6 +49,23 @@ def test_trials_without_differences_are_called_by_their_experiment(make_trial):
 def test_mixed_bits_are_written_for_weights_and_activations(make_trial):
     mixed = make_trial(**{"qconfig.bits": "w4a8", "qconfig.weight.bits": 4})
     assert [knob.text(mixed) for knob in knobs([make_trial(), mixed])] == ["W4A8"]
+
+
+def test_paths_are_called_by_as_many_parts_as_it_takes(make_trial):
+    roots = ["/data/clean/images", "/data/noisy/images"]
+    trials = [make_trial(**{"dataset.root": root}) for root in roots]
+    assert [knobs(trials)[0].text(trial) for trial in trials] == ["clean/images", "noisy/images"]
+    trials = [make_trial(**{"dataset.root": root}) for root in ("/data/clean", None)]
+    assert [knobs(trials)[0].text(trial) for trial in trials] == ["clean", "null"]
+
+
+def test_a_target_is_named_where_its_short_name_does_not_tell_trials_apart(make_trial):
+    def trials(*targets):
+        return [make_trial(**{"model": t.split(".")[-1], "model._target_": t}) for t in targets]
+
+    assert varying_keys(trials("a.Net", "a.Other")) == ["model"]
+    assert varying_keys(trials("a.Net", "b.Net")) == ["model._target_"]
+    assert varying_keys(trials("a.Net", "b.Net", "b.Other")) == ["model", "model._target_"]
 
 
 def test_short_names_take_as_many_parts_as_it_takes(make_trial):

@@ -1,0 +1,1 @@
+"""What records say about trials: which files compete, which figures compare, and their names."""
