@@ -1,9 +1,11 @@
 """Launchers on clusters: what a trial gets, what runs it there, and what they refuse."""
 
+import json
 import os
 import signal
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,6 +13,7 @@ from omegaconf import OmegaConf
 
 from qatexp.config.variables import PARENT_RUN
 from qatexp.errors import ConfigError
+from qatexp.machine.processes import Process
 from qatexp.pipeline import write_record
 from qatexp.records import CONFIG_FINGERPRINT, Record, load_record
 from qatexp.records.plan import Point, SweepPlan
@@ -19,9 +22,9 @@ from qatexp.sweep import processes
 from qatexp.sweep.endings import Ending
 from qatexp.sweep.launcher import TrialLauncher
 from qatexp.sweep.planning import write_plan
-from qatexp.sweep.processes import PROGRESS_FILE, Command, Job, prepare
+from qatexp.sweep.processes import OUTPUT_FILE, PROGRESS_FILE, Command, Job, prepare
 from qatexp.sweep.ray_cluster import RayAttempt, RayLauncher, _fitting
-from qatexp.sweep.remote import RemoteTrial, remote_command
+from qatexp.sweep.remote import LOCK_FILE, RemoteTrial, remote_command
 from qatexp.sweep.resources import Asked, Resources, resources, warn_of_sqlite
 from qatexp.sweep.submitit_jobs import SubmititLauncher
 
@@ -191,6 +194,27 @@ def test_a_trial_that_an_earlier_attempt_has_finished_does_not_run_again(trial, 
     write_record(Record("x", "finished", {}, fingerprints={}), tmp_path / "0")
     assert call().code == 3
     assert load_record(tmp_path / "0").status == "running"
+
+
+def test_a_trial_that_another_host_runs_is_waited_for(trial, tmp_path, monkeypatch):
+    """A lock of the kernel would be local to each host where the file system says so."""
+    monkeypatch.setattr("qatexp.store.lock.TELL_SECONDS", 0)
+    write_plan(SweepPlan((), (Point(0, (), "f"),)), tmp_path)
+    call = trial("raise SystemExit(3)")
+    held = tmp_path / "0" / LOCK_FILE
+    elsewhere = Process(("node7", "another boot", "1"), 4242, 17.0).to_json()
+    held.write_text(json.dumps({"process": elsewhere, "since": 1.8e9, "token": "theirs"}))
+
+    def finish():
+        while "which is run by process 4242 on host node7" not in output(tmp_path):
+            time.sleep(0.01)
+        record = Record("x", "finished", {}, fingerprints={CONFIG_FINGERPRINT: "f"})
+        write_record(record, tmp_path / "0")
+        held.unlink()
+
+    (tmp_path / "0" / OUTPUT_FILE).touch()
+    threading.Timer(0, finish).start()
+    assert call() == Ending(0, "finished")
 
 
 WAITS = """
