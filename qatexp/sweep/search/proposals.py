@@ -20,6 +20,7 @@ from qatexp.sweep.identity import trial_fingerprint
 from qatexp.sweep.planning import plan_lock, write_plan
 from qatexp.sweep.resume import united
 from qatexp.sweep.search.planning import SearchTask
+from qatexp.sweep.search.pulse import is_beating
 from qatexp.sweep.search.space import Value, size
 from qatexp.sweep.search.study import (
     FOLDER,
@@ -94,10 +95,13 @@ class Proposer:
         return found
 
     def elsewhere(self) -> frozenset[str]:
-        """Names of the trials that other processes run."""
-        running = trials_in(self._study, TrialState.RUNNING)
-        own = (t for t in running if t.number not in self._taken and self._is_alive(t))
-        return frozenset(str(trial.number) for trial in own)
+        """Names of the trials in this folder that other processes run."""
+        others = (
+            trial
+            for trial in trials_in(self._study, TrialState.RUNNING)
+            if trial.number not in self._taken and self._is_here(trial) and self._is_alive(trial)
+        )
+        return frozenset(str(trial.number) for trial in others)
 
     def _next(self, *, is_stuck: bool) -> tuple[Trial | None, bool]:
         """A trial that was cut off, or a new one; None when there are enough."""
@@ -162,14 +166,18 @@ class Proposer:
         return most is not None and self._failed_now() >= most
 
     def _is_alive(self, trial: FrozenTrial) -> bool:
-        """Whether a process runs a trial, as far as this folder tells."""
-        name, folder = trial.user_attrs.get(WORKER), trial.user_attrs.get(FOLDER)
+        """Whether a process runs a trial, as far as this folder and the study tell."""
+        name = trial.user_attrs.get(WORKER)
         if name is None:
             # In this folder asking and signing are one; in another one somebody may be between.
-            is_shared = self._task.settings.study_name is not None
             started = trial.datetime_start or datetime.now()
-            return is_shared and datetime.now() - started < _MOMENT
-        return folder != str(self._folder.resolve()) or self._worker.is_alive(name)
+            return self._task.settings.is_shared and datetime.now() - started < _MOMENT
+        return (
+            self._worker.is_alive(name) if self._is_here(trial) else is_beating(self._study, name)
+        )
+
+    def _is_here(self, trial: FrozenTrial) -> bool:
+        return bool(trial.user_attrs.get(FOLDER) == str(self._folder.resolve()))
 
     def _same_values(self, trial: Trial) -> int | None:
         """Number of an earlier trial with the values of this one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from qatexp.sweep.search.front import print_front
 from qatexp.sweep.search.limits import Limits, read_limits
 from qatexp.sweep.search.planning import SearchTask
 from qatexp.sweep.search.proposals import Proposal, Proposer
+from qatexp.sweep.search.pulse import pulse
 from qatexp.sweep.search.results import tell
 from qatexp.sweep.search.study import open_study, trials_in
 from qatexp.sweep.search.workers import Worker
@@ -43,8 +45,11 @@ def run_search(task: SearchTask, folder: Path, launch: Launch) -> None:
     limits = read_limits(task.settings.constraints, list(flat_params(task.corners[0])))
     session = open_session()
     ran: set[str] = set()
-    with Worker(folder) as worker:
+    with ExitStack() as stack:
+        worker = stack.enter_context(Worker(folder))
         study = open_study(task.settings, task.plan.search, folder)
+        if task.settings.is_shared:
+            stack.enter_context(pulse(study, worker.name))
         session.epilogue = partial(print_front, study, task.settings.objectives, folder)
         _tell_of_start(study, task)
         proposer = Proposer(study, task, folder=folder, worker=worker)
