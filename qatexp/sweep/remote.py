@@ -79,7 +79,7 @@ class RemoteTrial:
 
     def _run(self, folder: Path) -> Ending:
         if is_done(folder):
-            return Ending(0, "finished")
+            return Ending(0, status_of(folder))
         ProgressFile(folder / PROGRESS_FILE).tell(Progress("starting", time.time()))
         with _without_requeue():
             process = start(self.command, **self._variables())

@@ -22,6 +22,7 @@ from qatexp.sweep.best import settle_best, sweep_note
 from qatexp.sweep.effort import effort
 from qatexp.sweep.planning import plan_lock, write_plan
 from qatexp.sweep.resume import is_finished, search_is_done, united
+from qatexp.sweep.search.workers import has_workers
 from qatexp.tracking import Store, open_store, ui_hint
 
 if TYPE_CHECKING:
@@ -93,15 +94,23 @@ class SweepSession:
 
     def _tell_of_effort(self, sweep: Sweep, console: Console) -> None:
         if self.left is not None and not self.left:
-            console.print("All trials were finished already; sweep.resume=never runs them anew.")
+            if not self.elsewhere:
+                text = "All trials were finished already; sweep.resume=never runs them anew."
+                console.print(text)
             return
         ran = {trial.name for trial in sweep.trials} if self.left is None else self.left
         if line := effort(sweep, ran, time.monotonic() - self.started):
             console.print(line, soft_wrap=True)
 
     def abandon(self) -> None:
-        """Compare what a sweep that was cut off has finished, and close its parent run."""
+        """Compare what a sweep that was cut off has finished, and close its parent run.
+
+        A search that other processes go on with is left to them.
+        """
         self._leave()
+        if has_workers(self.folder):
+            log.info("other processes go on with the search in %s, and close it", self.folder)
+            return
         files: list[Path] = []
         note = "This sweep was cut off."
         try:

@@ -27,7 +27,7 @@ from qatexp.records import (
 from qatexp.records.ending import ending_of
 from qatexp.records.plan import Point, load_plan
 from qatexp.store.atomic import write_text
-from qatexp.sweep.resume import is_finished
+from qatexp.sweep.resume import ENDED, is_finished
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +61,9 @@ def _planned(folder: Path) -> Point | None:
 
 
 def is_done(folder: Path) -> bool:
-    """Whether a trial has the finished record of what the plan of its sweep asks for."""
+    """Whether a trial has ended as the plan of its sweep asks for, pruned by its search or not."""
     point = _planned(folder)
-    return point is not None and is_finished(folder.parent, point)
+    return point is not None and is_finished(folder.parent, point, statuses=ENDED)
 
 
 def own_overrides(folder: Path, overrides: Sequence[str]) -> list[str]:

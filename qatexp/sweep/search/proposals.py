@@ -117,11 +117,16 @@ class Proposer:
             return None, False
         number = len(trials_in(self._study))
         self._study.sampler = sampler_for(self._task.settings, number)
-        if left and self._task.settings.sampler == "grid":
-            self._study.enqueue_trial(left[0])
-        elif left and is_stuck:
-            self._study.enqueue_trial(random.Random(number).choice(left))  # noqa: S311  no secret
+        if left and not trials_in(self._study, TrialState.WAITING):
+            self._enqueue(left, number, is_stuck=is_stuck)
         return self._study.ask(), True
+
+    def _enqueue(self, left: list[dict[str, Value]], number: int, *, is_stuck: bool) -> None:
+        """Have the study hand out a certain point next; a process may have ended just behind it."""
+        if self._task.settings.sampler == "grid":
+            self._study.enqueue_trial(left[0])
+        elif is_stuck:
+            self._study.enqueue_trial(random.Random(number).choice(left))  # noqa: S311  no secret
 
     def _proposal(self, trial: Trial, *, is_new: bool) -> Proposal | None:
         """Sign a trial and check its point; None for one that is not to be run."""

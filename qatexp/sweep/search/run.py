@@ -13,7 +13,7 @@ from optuna import Study
 from optuna.trial import TrialState
 
 from qatexp.config.parse import flat_params
-from qatexp.sweep.resume import ENDED, is_finished
+from qatexp.sweep.resume import ENDED, has_failed, is_finished
 from qatexp.sweep.search.front import print_front
 from qatexp.sweep.search.limits import Limits, read_limits
 from qatexp.sweep.search.planning import SearchTask
@@ -71,8 +71,8 @@ def _tell_of_start(study: Study, task: SearchTask) -> None:
 
 
 def _run(batch: Sequence[Proposal], folder: Path, launch: Launch) -> set[str]:
-    """Launch what is not finished; a process may have ended between a record and the study."""
-    left = [p for p in batch if not is_finished(folder, p.point, statuses=ENDED)]
+    """Launch what has not ended; a process may have done so between a record and the study."""
+    left = [proposal for proposal in batch if not _has_ended(folder, proposal)]
     jobs = [[*p.point.overrides, f"hydra.sweep.subdir='{p.point.number}'"] for p in left]
     if not jobs:
         return set()
@@ -84,6 +84,12 @@ def _run(batch: Sequence[Proposal], folder: Path, launch: Launch) -> set[str]:
             raise
         log.exception("the launcher failed; the records of its trials say how far they came")
     return {str(p.point.number) for p in left}
+
+
+def _has_ended(folder: Path, proposal: Proposal) -> bool:
+    if is_finished(folder, proposal.point, statuses=ENDED):
+        return True
+    return not proposal.is_new and has_failed(folder, proposal.point)
 
 
 def _tell(study: Study, proposal: Proposal, task: SearchTask, folder: Path, limits: Limits) -> None:

@@ -13,6 +13,16 @@ from qatexp.store.lock import Lock
 _FOLDER = ".workers"
 
 
+def has_workers(folder: Path) -> bool:
+    """Whether any process works on a search now.
+
+    Args:
+        folder: of the sweep.
+    """
+    names = (folder / _FOLDER).glob("[!.]*")
+    return any(Lock(path).holder() is not None for path in names)
+
+
 class Worker:
     """This process, with a lock that shows to others, on any host, that it lives.
 

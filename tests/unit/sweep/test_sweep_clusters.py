@@ -256,12 +256,13 @@ def test_a_folder_that_another_machine_lacks_is_named(tmp_path):
     assert f"has no folder {tmp_path / '0'}: all machines need" in ending.problem
 
 
-def test_a_trial_that_an_earlier_attempt_has_finished_does_not_run_again(trial, tmp_path):
+@pytest.mark.parametrize("status", ["finished", "pruned"])
+def test_a_trial_that_an_earlier_attempt_has_ended_does_not_run_again(trial, tmp_path, status):
     write_plan(SweepPlan((), (Point(0, (), "f"),)), tmp_path)
-    record = Record("x", "finished", {}, fingerprints={CONFIG_FINGERPRINT: "f"})
+    record = Record("x", status, {}, fingerprints={CONFIG_FINGERPRINT: "f"})
     call = trial("raise SystemExit(3)")
     write_record(record, tmp_path / "0")
-    assert call() == Ending(0, "finished")
+    assert call() == Ending(0, status)
     write_record(Record("x", "finished", {}, fingerprints={}), tmp_path / "0")
     assert call().code == 3
     assert load_record(tmp_path / "0").status == "running"

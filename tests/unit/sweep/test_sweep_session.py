@@ -10,9 +10,10 @@ from qatexp.config.schema import (
     TrackingConfig,
 )
 from qatexp.errors import StoreError
-from qatexp.records.plan import Point, SweepPlan, load_plan
+from qatexp.records.plan import Point, Search, SweepPlan, load_plan
 from qatexp.sweep import session
 from qatexp.sweep.callback import SweepCallback
+from qatexp.sweep.search.workers import Worker
 from qatexp.sweep.session import open_sweep
 
 CONFIG = ExperimentConfig(
@@ -54,3 +55,45 @@ def test_an_end_that_fails_is_no_success(opened, monkeypatch):
     assert ended.value.code == "qatexp: the sweep cannot be compared: the disk is full"
     assert opened in session._open  # what is cut off is closed by the command's end
     monkeypatch.setattr(session, "collect", collect)
+
+
+class Store:
+    """What is told to MLflow of a sweep's own run."""
+
+    def __init__(self):
+        self.ends = []
+
+    def close_dead_runs(self):
+        pass
+
+    def finish_sweep(self, run_id, *, status, **_):
+        self.ends.append((run_id, status))
+
+
+@pytest.fixture
+def search(tmp_path):
+    """A search that this process works on, perhaps with others."""
+    found = open_sweep(CONFIG, tmp_path, SweepPlan((), (), search=Search("f", (), (), 3)))
+    found.store, found.run_id = Store(), "f00d"
+    (tmp_path / "0").mkdir()
+    yield found
+    if found in session._open:
+        found._leave()
+
+
+def test_an_interrupt_in_one_terminal_leaves_the_search_to_the_other_one(search, tmp_path):
+    with Worker(tmp_path):
+        search.abandon()
+    assert search.store.ends == []
+    session._open.append(search)
+    search.abandon()
+    assert search.store.ends == [("f00d", "KILLED")]
+
+
+@pytest.mark.parametrize("elsewhere", [frozenset({"0"}), frozenset()], ids=["running", "finished"])
+def test_what_still_runs_elsewhere_is_not_said_to_be_finished(search, capsys, elsewhere):
+    search.left, search.elsewhere = frozenset(), elsewhere
+    search.finish()
+    printed = capsys.readouterr().out
+    assert ("All trials were finished already" in printed) is (not elsewhere)
+    assert ("Still running in other processes" in printed) is bool(elsewhere)

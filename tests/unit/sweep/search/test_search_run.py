@@ -82,6 +82,34 @@ def test_failures_are_told_and_made_up_for_by_the_next_command(search, trials):
     assert study.trials[6].state is TrialState.COMPLETE
 
 
+@pytest.mark.parametrize(
+    ("stage", "launched"),
+    [("qat", ["0", "1", "2", "3", "4", "5"]), ("process", ["0", "1", "0", "2", "3", "4", "5"])],
+    ids=["by itself", "killed"],
+)
+def test_what_failed_in_a_batch_that_was_cut_off_does_not_run_again(
+    search, trials, stage, launched
+):
+    """A killed process does: it may have been so with its sweep."""
+    trials.ends, trials.stage = {0: "failed", 1: "late"}, stage
+    with pytest.raises(KeyboardInterrupt):
+        search(trials, n_jobs=2)
+    study, _ = search(trials, n_jobs=2)
+    assert trials.launched == launched
+    failed = study.trials[0].state is TrialState.FAIL
+    assert failed is (stage == "qat")
+
+
+def test_a_point_that_was_asked_for_and_not_taken_is_the_next_one(search, trials):
+    """A process may have ended between the two; each point would be asked for twice since."""
+    space = ["qconfig.bits=choice(8,4)", "seed=range(0,2)"]
+    study, _ = search(trials, *space, sampler="grid", n_trials=1)
+    study.enqueue_trial({"qconfig.bits": 8, "seed": 1})
+    study, _ = search(trials, *space, sampler="grid", n_trials=9)
+    assert trials.launched == ["0", "1", "2", "3"]
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 4
+
+
 def test_a_small_space_is_tried_once_and_no_more(search, trials, caplog):
     caplog.set_level("INFO")
     study, _ = search(trials, "qconfig.bits=choice(2,4)", "seed=0,1", n_trials=10)

@@ -7,14 +7,16 @@ import pytest
 
 from qatexp.machine.processes import Process
 from qatexp.store.heartbeat import EXPIRY_SECONDS, clock
-from qatexp.sweep.search.workers import Worker
+from qatexp.sweep.search.workers import Worker, has_workers
 
 
 def test_a_worker_lives_as_long_as_it_works(tmp_path):
     with Worker(tmp_path) as mine, Worker(tmp_path) as other:
         assert mine.is_alive(mine.name)
         assert mine.is_alive(other.name)
+        assert has_workers(tmp_path)
     assert not mine.is_alive(other.name)
+    assert not has_workers(tmp_path)
 
 
 @pytest.mark.parametrize(
