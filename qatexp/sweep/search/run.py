@@ -22,7 +22,7 @@ from qatexp.sweep.search.pulse import pulse
 from qatexp.sweep.search.results import tell
 from qatexp.sweep.search.study import open_study, trials_in
 from qatexp.sweep.search.workers import Worker
-from qatexp.sweep.session import open_session
+from qatexp.sweep.session import SearchSession, open_session
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ def run_search(task: SearchTask, folder: Path, launch: Launch) -> None:
     assert task.plan.search is not None
     limits = read_limits(task.settings.constraints, list(flat_params(task.corners[0])))
     session = open_session()
+    assert isinstance(session, SearchSession)
     ran: set[str] = set()
     with ExitStack() as stack:
         worker = stack.enter_context(Worker(folder))

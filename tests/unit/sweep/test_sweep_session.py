@@ -13,8 +13,8 @@ from qatexp.errors import StoreError
 from qatexp.records.plan import Point, Search, SweepPlan, load_plan
 from qatexp.sweep import session
 from qatexp.sweep.callback import SweepCallback
+from qatexp.sweep.opening import open_sweep
 from qatexp.sweep.search.workers import Worker
-from qatexp.sweep.session import open_sweep
 
 CONFIG = ExperimentConfig(
     "x", ModelConfig("a.b"), DatasetConfig("a.b"), tracking=TrackingConfig(enabled=False)
