@@ -201,9 +201,10 @@ def test_a_trial_of_a_machine_that_is_gone_is_run_by_another_one(shared, trials)
     assert session.elsewhere == frozenset()
 
 
-def test_a_process_renews_its_sign_of_life(search, trials, monkeypatch, tmp_path):
+@pytest.mark.parametrize("storage", ["study.journal", "sqlite:///study.db"])
+def test_a_process_renews_its_sign_of_life(search, trials, monkeypatch, tmp_path, storage):
     monkeypatch.chdir(tmp_path)
-    study, _ = search(trials, n_trials=1, storage="study.journal")
+    study, _ = search(trials, n_trials=1, storage=storage)
     monkeypatch.setattr(search_pulse, "RENEW_SECONDS", 0.01)
     with pulse(study, "mine"):
         first = study.user_attrs["qatexp.seen.mine"]
