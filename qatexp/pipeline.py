@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from traceback import format_exception
 from typing import Literal
 
 from torch import nn
@@ -19,6 +18,7 @@ from qatexp.errors import PrunedError, QatexpError, TrackingError
 from qatexp.figures import accuracy_by_variant, training_curves
 from qatexp.quantization.inventory import summary
 from qatexp.records import CONFIG_FILE, RECORD_FILE, Record
+from qatexp.records.ending import ending_of
 from qatexp.stages.allocation import allocate_bits
 from qatexp.stages.context import Context, open_context
 from qatexp.stages.data import data
@@ -154,15 +154,7 @@ def _validation(context: Context) -> dict[str, list[float]]:
 
 
 def _failed(context: Context, record: Record, problem: BaseException) -> Record:
-    kind = problem.kind if isinstance(problem, QatexpError) else type(problem).__name__
-    status, message = "failed", str(problem) or kind
-    if not isinstance(problem, Exception):
-        status = message = "interrupted"
-    elif isinstance(problem, PrunedError):
-        status = "pruned"
-    error = {"stage": context.current, "kind": kind, "message": message}
-    if status == "failed":
-        error["traceback"] = "".join(format_exception(problem))
+    status, error = ending_of(problem, context.current)
     return replace(_with_progress(context, record), status=status, error=error)
 
 

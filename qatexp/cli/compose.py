@@ -16,7 +16,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from qatexp.cli.points import PointComposer
+from qatexp.config.composer import PointComposer
 from qatexp.config.keys import is_open, unknown_key
 from qatexp.config.parse import parse
 from qatexp.config.points import GRID_SWEEPER, SEARCH_SWEEPER, parse_overrides, sweep_points
@@ -78,11 +78,12 @@ def checked_request(options: Namespace) -> Request:
 
 def _checked_sweep(name: str, overrides: list[str]) -> tuple[DictConfig, Request]:
     """``hydra.launcher`` of a sweep, and what it has to run."""
-    earlier = _resumed_alone(overrides)
+    given, earlier = overrides, _resumed_alone(overrides)
     restored = [] if earlier is None else list(earlier.overrides)
-    overrides = [*restored, *overrides]
+    overrides = [*restored, *given]
     fixed = _fixed(overrides)
     base = _compose(name, fixed, hydra=True)
+    _refuse_two_folders(given, str(base.sweep.resume))
     folder, launcher = Path(base.hydra.sweep.dir), base.hydra.launcher
     composer = PointComposer(partial(_compose, name))
     sweeper = str(base.hydra.sweeper._target_)
@@ -147,6 +148,16 @@ def _placed(
 def _at(folder: Path) -> str:
     quoted = str(folder).replace("'", r"\'")
     return f"{SWEEP_DIR}='{quoted}'"
+
+
+def _refuse_two_folders(given: list[str], resume: str) -> None:
+    """A sweep that goes on has its folder; in another one its numbers would mean other trials."""
+    folders = [i.value() for i in _parse_overrides(given) if i.key_or_group == SWEEP_DIR]
+    if folders and resume not in (AUTO, NEVER):
+        raise ConfigError(
+            f"{RESUME}={resume} goes on in that folder, and {SWEEP_DIR}={folders[-1]} names one "
+            f"too; allowed: one of them. Leave {SWEEP_DIR} out, or set {RESUME}=auto."
+        )
 
 
 def _refuse_planning(config: ExperimentConfig, sweeper: str) -> None:

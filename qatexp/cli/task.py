@@ -18,6 +18,7 @@ from qatexp.records import CONFIG_FINGERPRINT, Record, load_record
 from qatexp.results.trials import short_names
 from qatexp.sweep.identity import trial_fingerprint
 from qatexp.sweep.trial import (
+    attempt,
     earlier_run,
     end_with_parent,
     own_overrides,
@@ -51,10 +52,13 @@ def task(composed: DictConfig) -> None:
     text = "%s, seed %d, on device=%s, in %s"
     log.info(text, config.name, config.seed, config.device, os.path.relpath(folder))
     try:
-        record = run_tracked(config, folder, overrides=list(hydra.overrides.task))
+        with attempt(config, folder):
+            record = run_tracked(config, folder, overrides=list(hydra.overrides.task))
     except QatexpError as problem:
-        if config.debug.traceback:
+        if config.debug.traceback and single:
             raise
+        if config.debug.traceback:  # an exception would be lost in what Hydra returns to a sweeper
+            log.exception("this trial failed")
         complain(str(problem))
         record = None
     except (KeyboardInterrupt, SystemExit) as stop:

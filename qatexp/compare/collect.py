@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from qatexp.errors import StoreError
-from qatexp.records import RECORD_FILE, Record, load_record
+from qatexp.records import CONFIG_FINGERPRINT, RECORD_FILE, Record, load_record
 from qatexp.records.plan import load_plan
 
 FINISHED, FAILED, RUNNING, UNREADABLE = "finished", "failed", "running", "unreadable"
 INTERRUPTED, PRUNED = "interrupted", "pruned"
+OUTDATED = "outdated"
+"""Finished, and not what the sweep's plan asks for since the code or files have changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Trial:
     record: Record | None
     """None where there is no record, or none that can be read."""
     status: str
-    """finished, failed, interrupted, skipped, pruned, running or unreadable."""
+    """finished, failed, interrupted, skipped, pruned, running, outdated or unreadable."""
     problem: str = ""
     """Why there is nothing to compare, as the rest of a sentence; empty for a finished trial."""
     sweep: str = ""
@@ -67,7 +69,7 @@ class Sweep:
 
     @property
     def others(self) -> list[Trial]:
-        """Trials that came to no end: failed, interrupted, still running, or unreadable."""
+        """Trials without an end that counts: failed, interrupted, running, outdated, unreadable."""
         return [trial for trial in self.trials if trial.status not in (FINISHED, PRUNED)]
 
     @property
@@ -98,8 +100,9 @@ def collect(folder: Path) -> Sweep:
             f"of trials; give the folder of a run or of a sweep"
         )
     folders = sorted(numbered, key=lambda path: int(path.name))
-    trials = tuple(read_trial(path) for path in folders)
-    return Sweep(folder, trials, is_single=False, planned=_planned(folder))
+    points = _planned(folder)
+    trials = tuple(_as_planned(read_trial(path), points) for path in folders)
+    return Sweep(folder, trials, is_single=False, planned=None if points is None else len(points))
 
 
 def newest_sweep(multirun: Path) -> Path:
@@ -119,11 +122,24 @@ def newest_sweep(multirun: Path) -> Path:
     raise StoreError(f"no runs yet in {multirun}; start one with qatexp")
 
 
-def _planned(folder: Path) -> int | None:
+def _planned(folder: Path) -> dict[str, str] | None:
+    """Fingerprints of the points of a sweep's plan, by name of the trial."""
     try:
-        return len(load_plan(folder).points)
+        return {str(point.number): point.fingerprint for point in load_plan(folder).points}
     except StoreError:  # another sweeper chooses its points on its way
         return None
+
+
+def _as_planned(trial: Trial, points: Mapping[str, str] | None) -> Trial:
+    """A finished trial of other code or files than the plan's is none of its sweep any more."""
+    record, planned = trial.record, (points or {}).get(trial.name)
+    if record is None or trial.status != FINISHED or planned is None:
+        return trial
+    if record.fingerprints.get(CONFIG_FINGERPRINT, planned) == planned:
+        return trial
+    problem = "is of an earlier version of this point: code or files have changed since it ran"
+    unmeasured = replace(record, status=OUTDATED, variants={}, parity=None)
+    return replace(trial, record=unmeasured, status=OUTDATED, problem=problem)
 
 
 def read_trial(folder: Path) -> Trial:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from qatexp.compare.collect import FAILED, INTERRUPTED, PRUNED, RUNNING, UNREADABLE, Sweep
+from qatexp.compare.collect import FAILED, INTERRUPTED, OUTDATED, PRUNED, RUNNING, UNREADABLE, Sweep
 from qatexp.compare.grid import Grid
 from qatexp.compare.seeds import seed_groups
 from qatexp.compare.seeds_table import reference_group, seeds_grid, seeds_notes
@@ -77,7 +77,7 @@ def _title(sweep: Sweep) -> str:
     counts = [f"{started} of {planned} trials" if is_partial else counted(started, "trial")]
     if sweep.where:
         counts = [f"{len(sweep.trials)} of {counted(started, 'trial')} where {sweep.where}"]
-    for status in (PRUNED, FAILED, INTERRUPTED, RUNNING, UNREADABLE):
+    for status in (PRUNED, FAILED, INTERRUPTED, RUNNING, OUTDATED, UNREADABLE):
         number = sum(trial.status == status for trial in sweep.trials)
         counts += [f"{number} {status}"] if number else []
     return f"{shown}: {', '.join(counts)}"

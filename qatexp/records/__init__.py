@@ -17,6 +17,8 @@ CONFIG_FINGERPRINT = "config"
 """Name of the whole configuration's fingerprint among those of a record's stages."""
 PROCESS_STAGE = "process"
 """Stage of the error of a run that could not write its own end: its process was killed, say."""
+START_STAGE, TRACKING_STAGE = "start", "tracking"
+"""Stages of the error of a run that did not come to its first one."""
 CONFIG_FILE = "config.json"
 """The resolved configuration, beside the record."""
 

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from qatexp.store.heartbeat import (
     Owner,
@@ -42,6 +42,15 @@ GUARD_SECONDS = 10.0
 TELL_SECONDS = 1.0
 """How long to wait without a word."""
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.02, 1.0
+
+
+def moment_lock(path: Path) -> BaseFileLock:
+    """A lock of the system for moments alone, such as reading and writing one file anew.
+
+    The system frees it when the process ends, however it does. What takes longer needs a `Lock`:
+    see above.
+    """
+    return FileLock(path)
 
 
 class Lock:
@@ -134,7 +143,7 @@ class Lock:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        guard = FileLock(self.path.with_name(GUARD_FILE))
+        guard = moment_lock(self.path.with_name(GUARD_FILE))
         try:
             guard.acquire(timeout=GUARD_SECONDS)
         except Timeout:

@@ -29,7 +29,7 @@ class SweepCallback(Callback):
         from qatexp.errors import QatexpError
         from qatexp.sweep.grid import announced
         from qatexp.sweep.launchers import warn_of_joblib
-        from qatexp.sweep.session import open_sweep
+        from qatexp.sweep.opening import open_sweep
 
         warn_of_joblib(config.hydra.launcher)
         folder = Path(config.hydra.sweep.dir)

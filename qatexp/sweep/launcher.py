@@ -14,7 +14,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
-from qatexp.config.parse import flat_params, parse
+from qatexp.config.composer import PointComposer
+from qatexp.config.parse import flat_params
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import QatexpError
 from qatexp.records import Record
@@ -54,7 +55,7 @@ class Place(Protocol):
     """Time between two looks at the attempts."""
 
     def start(self, waiting: Sequence[Job]) -> Sequence[Attempt]:
-        """Hand over as many trials, from the first on, as there is room for now."""
+        """Hand over as many trials as there is room for now."""
 
 
 class TrialLauncher(Launcher):
@@ -91,16 +92,20 @@ class TrialLauncher(Launcher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Run all trials, each as soon as there is room for it."""
-        jobs = jobs_of(self.config, job_overrides, initial_job_idx)
         try:
+            jobs = jobs_of(self.config, job_overrides, initial_job_idx, compose=self._composer())
             with self.place(jobs) as place:
                 self._run(place, jobs)
         except QatexpError as problem:
             raise SystemExit(f"qatexp: {problem}") from problem
         return [JobReturn(status=JobStatus.COMPLETED, _return_value=None) for _ in jobs]
 
+    def _composer(self) -> Callable[[Sequence[str]], ExperimentConfig]:
+        loader = self._context.config_loader
+        return PointComposer(lambda own: loader.load_sweep_config(self.config, list(own))).config
+
     def _run(self, place: Place, jobs: Sequence[Job]) -> None:
-        watch = _Watch(jobs, new_record=self._new_record, queues=self.queues)
+        watch = _Watch(jobs, queues=self.queues)
         with overview() as show:
             try:
                 while watch.waiting or watch.running:
@@ -110,12 +115,6 @@ class TrialLauncher(Launcher):
                     time.sleep(place.look_seconds)
             finally:
                 watch.stop()
-
-    def _new_record(self, job: Job) -> Record:
-        """The record of a trial whose process did not come so far as to write one."""
-        composed = self._context.config_loader.load_sweep_config(self.config, list(job.overrides))
-        config = parse(composed)
-        return Record(name=config.name, status="running", params=flat_params(config))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,17 +126,15 @@ class _Running:
 class _Watch:
     """Trials that wait, and those that were handed over and have not ended yet."""
 
-    def __init__(
-        self, jobs: Sequence[Job], *, new_record: Callable[[Job], Record], queues: bool
-    ) -> None:
+    def __init__(self, jobs: Sequence[Job], *, queues: bool) -> None:
         self.waiting = list(jobs)
         self.running: list[_Running] = []
         self._settings = dict(zip(jobs, _settings(jobs), strict=True))
-        self._new_record, self._queues = new_record, queues
+        self._queues = queues
         self._is_stopping = False
 
     def add(self, attempts: Sequence[Attempt]) -> None:
-        """Watch trials that were taken from the first ones that wait."""
+        """Watch trials that were taken from those that wait."""
         verb = "queued" if self._queues else "starts"
         for attempt in attempts:
             self.waiting.remove(attempt.job)
@@ -182,9 +179,14 @@ class _Watch:
         if not started and self._is_stopping:
             return  # it stood in a queue, and is as it was before
         ending = replace(ending, started=started or ending.code is not None)
-        record = settled(job.folder, ending, lambda: self._new_record(job))
+        record = settled(job.folder, ending, lambda: _new_record(job))
         error = "" if record.error is None else f": {record.error['message']}"
         log.info("trial %s %s after %.0f s%s", job.folder.name, record.status, seconds, error)
+
+
+def _new_record(job: Job) -> Record:
+    """The record of a trial whose process did not come so far as to write one."""
+    return Record(name=job.config.name, status="running", params=flat_params(job.config))
 
 
 def _settings(jobs: Sequence[Job]) -> list[str]:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped]
-from filelock import FileLock
 
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import ConfigError
 from qatexp.records.plan import PLAN_FILE, Point, SweepPlan
 from qatexp.store.atomic import write_text
+from qatexp.store.lock import moment_lock
 from qatexp.sweep.identity import trial_fingerprint
 
 log = logging.getLogger(__name__)
@@ -72,11 +72,8 @@ def write_plan(plan: SweepPlan, folder: Path) -> None:
 
 @contextmanager
 def plan_lock(folder: Path) -> Iterator[None]:
-    """Keep the plan of a folder to this process for a moment: others may work on its search too.
-
-    The system frees it when the process ends, however it does.
-    """
-    with FileLock(folder / PLAN_LOCK_FILE):
+    """Keep the plan of a folder to this process for a moment: others may work on its search too."""
+    with moment_lock(folder / PLAN_LOCK_FILE):
         yield
 
 

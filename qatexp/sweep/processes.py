@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from omegaconf import DictConfig
 
+from qatexp.config.schema import ExperimentConfig
 from qatexp.config.variables import NEIGHBOURS, PROGRESS, TRIAL
 from qatexp.sweep.trial import mark_started
 
@@ -25,6 +26,8 @@ class Job:
 
     overrides: tuple[str, ...]
     folder: Path
+    config: ExperimentConfig = field(compare=False)
+    """Its own: points may differ in device and threads, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +44,27 @@ class Command:
     """Variables beside those of the process that starts it."""
 
 
-def jobs_of(config: DictConfig, batch: Sequence[Sequence[str]], first: int) -> list[Job]:
+def jobs_of(
+    config: DictConfig,
+    batch: Sequence[Sequence[str]],
+    first: int,
+    *,
+    compose: Callable[[Sequence[str]], ExperimentConfig],
+) -> list[Job]:
     """The jobs of a sweep's launcher call; each goes to the folder that its overrides name.
 
     Args:
         config: of the sweep.
         batch: overrides of each job.
         first: number of the first job, for those that name no folder.
+        compose: the checked configuration of a job's overrides.
     """
     sweep, jobs = Path(str(config.hydra.sweep.dir)), []
     for number, overrides in enumerate(batch, start=first):
         named = [item for item in overrides if item.startswith(_SUBDIR)]
         name = named[-1].removeprefix(_SUBDIR).strip("'") if named else str(number)
         own = tuple(item for item in overrides if not item.startswith(_SUBDIR))
-        jobs.append(Job(own, sweep / name))
+        jobs.append(Job(own, sweep / name, compose(own)))
     return jobs
 
 
@@ -69,7 +79,7 @@ def command_of(job: Job, config: DictConfig, *, neighbours: int) -> Command:
     folder = str(job.folder).replace("'", r"\'")
     absolute = job.folder.absolute()
     environment = {NEIGHBOURS: str(neighbours), PROGRESS: str(absolute / PROGRESS_FILE)}
-    threads = config.trainer.threads
+    threads = job.config.trainer.threads
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)
     return Command(

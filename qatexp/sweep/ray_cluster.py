@@ -13,7 +13,6 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from qatexp.config.parse import parse
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import ConfigError
 from qatexp.sweep.endings import Ending
@@ -26,8 +25,9 @@ from qatexp.sweep.resources import (
     check_package,
     mapping,
     resources,
+    shares,
+    told,
     warn_of_sqlite,
-    warn_of_threads,
 )
 
 log = logging.getLogger(__name__)
@@ -92,22 +92,23 @@ class RayLauncher(TrialLauncher):
         """
         import ray
 
-        config = parse(self.config)
-        given = resources(self.asked, config, launcher="ray")
-        warn_of_threads(config, given)
+        given = shares(self.asked, jobs, launcher="ray")
+        further = mapping("resources", self.resources)
         try:
             self._connect()
             machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
             if self.address is not None or len(machines) > 1:
-                warn_of_sqlite(config.tracking, home=Path.cwd())
-            if not given.gpus and any(machine.get("GPU") for machine in machines):
-                _warn_of_unused_gpus(config)
-            at_a_time = max(_fitting(machine, given) for machine in machines)
-            self._check_size(at_a_time, given)
-            log.info("%d trials on Ray (%d machines); %s", len(jobs), len(machines), given)
-            neighbours = max(min(at_a_time, len(jobs)) - 1, 0)
-            further = mapping("resources", self.resources)
-            yield Cluster(self.config, given, further, neighbours=neighbours)
+                warn_of_sqlite(jobs[0].config.tracking, home=Path.cwd())
+            if any(machine.get("GPU") for machine in machines):
+                _warn_of_unused_gpus(given)
+            neighbours = {}
+            for share in dict.fromkeys(given.values()):
+                at_a_time = max(_fitting(machine, share, further) for machine in machines)
+                self._check_size(at_a_time, share, further)
+                neighbours[share] = max(min(at_a_time, len(jobs)) - 1, 0)
+            text = told(given.values())
+            log.info("%d trials on Ray (%d machines); %s", len(jobs), len(machines), text)
+            yield Cluster(self.config, given, further, neighbours)
         finally:
             ray.shutdown()
 
@@ -133,14 +134,15 @@ class RayLauncher(TrialLauncher):
         finally:
             signal.signal(signal.SIGTERM, handler)
 
-    def _check_size(self, at_a_time: int, given: Resources) -> None:
+    def _check_size(self, at_a_time: int, given: Resources, further: Mapping[str, float]) -> None:
         if at_a_time > 0:
             return
-        text = f"no machine of the Ray cluster has {given}"
+        named = "".join(f", {amount:g} {name}" for name, amount in further.items())
+        text = f"no machine of the Ray cluster has {given}{named} for a trial"
         if self.address is None:
             raise ConfigError(
-                f"{text}; set hydra.launcher.cpus, .gpus and .memory_gb to what this one has, or "
-                "hydra.launcher.address to a larger cluster."
+                f"{text}; set hydra.launcher.cpus, .gpus, .memory_gb and .resources to what this "
+                "one has, or hydra.launcher.address to a larger cluster."
             )
         log.warning("%s now; trials wait until one joins", text)
 
@@ -189,21 +191,16 @@ class Cluster:
     def __init__(
         self,
         config: DictConfig,
-        given: Resources,
+        given: Mapping[Job, Resources],
         further: Mapping[str, float],
-        *,
-        neighbours: int,
+        neighbours: Mapping[Resources, int],
     ) -> None:
         import ray
 
-        self._config, self._gpus, self._neighbours = config, given.gpus, neighbours
-        options: dict[str, Any] = {"num_cpus": given.cpus, "num_gpus": given.gpus}
-        if given.memory_gb is not None:
-            options["memory"] = int(given.memory_gb * 1e9)
-        if further:
-            options["resources"] = dict(further)
+        self._config, self._given, self._neighbours = config, given, neighbours
+        self._further = dict(further) or None
         # A trial whose worker is killed has failed: nothing runs again behind the user's back.
-        self._task = ray.remote(max_retries=0, **options)(run_trial)
+        self._task = ray.remote(max_retries=0)(run_trial)
 
     def start(self, waiting: Sequence[Job]) -> Sequence[RayAttempt]:
         """Hand all trials to Ray, which queues them."""
@@ -211,11 +208,18 @@ class Cluster:
 
     def _start(self, job: Job) -> RayAttempt:
         prepare(job)
+        given = self._given[job]
         command = remote_command(
-            job, self._config, neighbours=self._neighbours, handed_on=HANDED_ON
+            job, self._config, neighbours=self._neighbours[given], handed_on=HANDED_ON
         )
-        task = self._task.options(name=f"qatexp trial {job.folder.name}")
-        return RayAttempt(job, task.remote(RemoteTrial(command, gpus=self._gpus)))
+        task = self._task.options(
+            name=f"qatexp trial {job.folder.name}",
+            num_cpus=given.cpus,
+            num_gpus=given.gpus,
+            memory=None if given.memory_gb is None else int(given.memory_gb * 1e9),
+            resources=self._further,
+        )
+        return RayAttempt(job, task.remote(RemoteTrial(command, gpus=given.gpus)))
 
 
 def _init(**options: Any) -> None:
@@ -234,15 +238,16 @@ def _init(**options: Any) -> None:
             return
 
 
-def _warn_of_unused_gpus(config: ExperimentConfig) -> None:
-    if config.device == "auto":
+def _warn_of_unused_gpus(given: Mapping[Job, Resources]) -> None:
+    if any(job.config.device == "auto" and not share.gpus for job, share in given.items()):
         log.warning(
             "device=auto: the cluster has GPUs, but trials that ask for none run on CPUs; set "
             "device=cuda, or device=cpu if this is meant"
         )
 
 
-def _fitting(machine: Mapping[str, float], given: Resources) -> int:
+def _fitting(machine: Mapping[str, float], given: Resources, further: Mapping[str, float]) -> int:
     """How many trials a machine can run at a time."""
-    asked = {"CPU": given.cpus, "GPU": given.gpus, "memory": (given.memory_gb or 0) * 1e9}
+    memory = (given.memory_gb or 0) * 1e9
+    asked = {**further, "CPU": given.cpus, "GPU": given.gpus, "memory": memory}
     return min(int(machine.get(name, 0) / share) for name, share in asked.items() if share)

@@ -19,10 +19,12 @@ from typing import Any
 from omegaconf import DictConfig
 
 from qatexp.config.variables import PARENT_RUN, SWEEP_STARTED
+from qatexp.store.heartbeat import Owner
+from qatexp.store.lock import Lock
 from qatexp.store.progress import Progress, ProgressFile
 from qatexp.sweep.endings import Ending, status_of
 from qatexp.sweep.launcher import PATIENCE_SECONDS
-from qatexp.sweep.processes import PROGRESS_FILE, Command, Job, command_of, start
+from qatexp.sweep.processes import OUTPUT_FILE, PROGRESS_FILE, Command, Job, command_of, start
 from qatexp.sweep.trial import is_done
 
 LOCK_FILE = ".trial.lock"
@@ -48,8 +50,6 @@ class RemoteTrial:
 
     def __call__(self) -> Ending:
         """Run the trial to its end; called by the cluster."""
-        from filelock import FileLock
-
         from qatexp.tracking import sigterm_raises
 
         folder, host = Path(self.command.folder), socket.gethostname()
@@ -58,7 +58,7 @@ class RemoteTrial:
                 text = f"{host} has no folder {path}: all machines need the project's folder, under"
                 return Ending(None, problem=f"{text} the same path (a shared file system)")
         try:
-            with sigterm_raises(), FileLock(folder / LOCK_FILE):
+            with sigterm_raises(), Lock(folder / LOCK_FILE, on_wait=self._tell_of):
                 return self._run(folder)
         except OSError as problem:
             return Ending(None, problem=f"its process cannot be started on {host}: {problem}")
@@ -72,9 +72,14 @@ class RemoteTrial:
 
         return DelayedSubmission(self)
 
+    def _tell_of(self, holder: Owner) -> None:
+        """Say in the trial's output for whom it waits; its progress is the other one's to tell."""
+        with (Path(self.command.folder) / OUTPUT_FILE).open("a", encoding="utf-8") as output:
+            output.write(f"waiting for the same trial, which is run by {holder}\n")
+
     def _run(self, folder: Path) -> Ending:
         if is_done(folder):
-            return Ending(0, "finished")
+            return Ending(0, status_of(folder))
         ProgressFile(folder / PROGRESS_FILE).tell(Progress("starting", time.time()))
         with _without_requeue():
             process = start(self.command, **self._variables())

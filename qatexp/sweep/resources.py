@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ from omegaconf import OmegaConf
 
 from qatexp.config.schema import ExperimentConfig, TrackingConfig
 from qatexp.errors import ConfigError
+from qatexp.sweep.processes import Job
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ class Resources:
 
     def __str__(self) -> str:
         memory = "" if self.memory_gb is None else f", {self.memory_gb:g} GB"
-        return f"{self.cpus} CPUs, {self.gpus:g} GPUs{memory} for each trial"
+        return f"{self.cpus} CPUs, {self.gpus:g} GPUs{memory}"
 
 
 def resources(asked: Asked, config: ExperimentConfig, *, launcher: str) -> Resources:
@@ -116,14 +118,25 @@ def check_package(package: str, *, extra: str, launcher: str) -> None:
         )
 
 
-def warn_of_threads(config: ExperimentConfig, given: Resources) -> None:
-    """Warn where the cluster decides on how many threads trials compute, and so on the figures."""
-    if config.trainer.threads is None:
+def shares(asked: Asked, jobs: Sequence[Job], *, launcher: str) -> dict[Job, Resources]:
+    """What each trial gets, by its own configuration; see `resources`.
+
+    It warns where the cluster decides on how many threads trials compute, and so on the figures.
+    """
+    found = {job: resources(asked, job.config, launcher=launcher) for job in jobs}
+    open_ones = [given for job, given in found.items() if job.config.trainer.threads is None]
+    if open_ones:
         log.warning(
             "trainer.threads=null: the machine that runs a trial decides on its threads, and with "
             "them on the last digits of its figures; set trainer.threads=%d",
-            given.cpus,
+            open_ones[0].cpus,
         )
+    return found
+
+
+def told(given: Iterable[Resources]) -> str:
+    """The resources of trials, in words."""
+    return f"{' or '.join(dict.fromkeys(map(str, given)))} for each trial"
 
 
 def warn_of_sqlite(config: TrackingConfig, *, home: Path) -> None:

@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from qatexp.errors import ConfigError, StoreError
-from qatexp.records import CONFIG_FINGERPRINT, load_record
+from qatexp.records import CONFIG_FINGERPRINT, PROCESS_STAGE, load_record
 from qatexp.records.plan import PLAN_FILE, Point, Search, SweepPlan, load_plan
 
 AUTO, NEVER = "auto", "never"
 FINISHED = ("finished",)
 ENDED = ("finished", "pruned")
 """What need not run again in a search."""
+FAILED = ("failed",)
 
 
 def resumed(plan: SweepPlan, *, resume: str, sweeps: Path) -> tuple[Path | None, SweepPlan]:
@@ -86,6 +87,17 @@ def is_finished(folder: Path, point: Point, *, statuses: Collection[str] = FINIS
         record.status in statuses
         and record.fingerprints.get(CONFIG_FINGERPRINT) == point.fingerprint
     )
+
+
+def has_failed(folder: Path, point: Point) -> bool:
+    """Whether the sweep in a folder has the record of this very point, and it says why it failed.
+
+    A process that was killed may have been so with its sweep, and says nothing about the point.
+    """
+    if not is_finished(folder, point, statuses=FAILED):
+        return False
+    error = load_record(folder / str(point.number)).error or {}
+    return error.get("stage") != PROCESS_STAGE
 
 
 def earlier_plan(folder: Path) -> SweepPlan:

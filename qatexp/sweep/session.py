@@ -14,23 +14,20 @@ from qatexp.compare import Sweep, collect, print_comparison, write_comparison
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import QatexpError, StoreError
 from qatexp.records import PROCESS_STAGE
-from qatexp.records.plan import SweepPlan, load_plan
+from qatexp.records.plan import load_plan
 from qatexp.results.comparable import by_data_set
 from qatexp.results.trials import deployable
-from qatexp.store.heartbeat import EXPIRY_SECONDS
 from qatexp.store.lock import Lock
 from qatexp.sweep.best import settle_best, sweep_note
 from qatexp.sweep.effort import effort
 from qatexp.sweep.planning import plan_lock, write_plan
-from qatexp.sweep.resume import is_finished, search_is_done, united
-from qatexp.tracking import Store, open_store, ui_hint
+from qatexp.sweep.search.workers import has_workers
+from qatexp.tracking import Store, ui_hint
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 log = logging.getLogger(__name__)
-
-LOCK_FILE = ".lock"
 
 _open: list[SweepSession] = []
 """The sweep of this process that has not ended yet: Hydra gives callbacks no end to rely on."""
@@ -38,23 +35,19 @@ _open: list[SweepSession] = []
 
 @dataclass
 class SweepSession:
-    """A sweep that is running."""
+    """A sweep that is running: what all kinds of them have in common."""
 
     config: ExperimentConfig
     """What its trials have in common."""
     folder: Path
     store: Store | None
     run_id: str | None
-    left: frozenset[str] | None = None
-    """Names of the trials to run; None where they are not known beforehand."""
-    lock: Lock | None = None
-    """Held while this process works on the folder; None where others may join it in a search."""
     known_run: str | None = None
     """The parent run of a sweep that goes on, or has ended."""
+    left: frozenset[str] | None = None
+    """Names of the trials that are, or were, this process's to run; None until that is known."""
     elsewhere: frozenset[str] = frozenset()
     """Names of trials that other processes run, which will close the sweep."""
-    epilogue: Callable[[Console], None] | None = None
-    """Prints what a search has found, behind the comparison."""
     started: float = field(default_factory=time.monotonic)
 
     def finish(self) -> int:
@@ -72,8 +65,7 @@ class SweepSession:
         for line in best:
             console.print(line, soft_wrap=True, highlight=False)
         self._tell_of_effort(sweep, console)
-        if self.epilogue is not None:
-            self.epilogue(console)
+        self._tell_more(console)
         if self.elsewhere:
             names = ", ".join(sorted(self.elsewhere, key=int))
             console.print(f"Still running in other processes, which close the sweep: {names}")
@@ -86,19 +78,6 @@ class SweepSession:
         self._leave()
         failed = [trial for trial in sweep.others if trial.name not in self.elsewhere]
         return 1 if failed else 0
-
-    def _leave(self) -> None:
-        _open.remove(self)
-        if self.lock is not None:
-            self.lock.release()
-
-    def _tell_of_effort(self, sweep: Sweep, console: Console) -> None:
-        if self.left is not None and not self.left:
-            console.print("All trials were finished already; sweep.resume=never runs them anew.")
-            return
-        ran = {trial.name for trial in sweep.trials} if self.left is None else self.left
-        if line := effort(sweep, ran, time.monotonic() - self.started):
-            console.print(line, soft_wrap=True)
 
     def abandon(self) -> None:
         """Compare what a sweep that was cut off has finished, and close its parent run."""
@@ -116,6 +95,22 @@ class SweepSession:
                 self.store.finish_sweep(
                     self.run_id, status="KILLED", metrics={}, note=note, artifacts=files
                 )
+
+    def _leave(self) -> None:
+        _open.remove(self)
+
+    def _tell_of_effort(self, sweep: Sweep, console: Console) -> None:
+        if self.left is not None and not self.left:
+            if not self.elsewhere:
+                text = "All trials were finished already; sweep.resume=never runs them anew."
+                console.print(text)
+            return
+        ran = {trial.name for trial in sweep.trials} if self.left is None else self.left
+        if line := effort(sweep, ran, time.monotonic() - self.started):
+            console.print(line, soft_wrap=True)
+
+    def _tell_more(self, console: Console) -> None:
+        """Print what only some sweeps have to say."""
 
     def _close(self, sweep: Sweep, files: list[Path], lines: Sequence[str]) -> None:
         if self.store is None or self.run_id is None:
@@ -142,98 +137,51 @@ class SweepSession:
         )
 
 
+@dataclass
+class LockedSession(SweepSession):
+    """A sweep whose folder this process has to itself: a grid, or one of another sweeper."""
+
+    lock: Lock = field(kw_only=True)
+
+    def _leave(self) -> None:
+        super()._leave()
+        self.lock.release()
+
+
+@dataclass
+class SearchSession(SweepSession):
+    """A search, in which other processes may take part."""
+
+    epilogue: Callable[[Console], None] | None = None
+    """Prints what the search has found; None until its study is open."""
+
+    def abandon(self) -> None:
+        """Leave the search to the processes that go on with it; without any, end it as cut off."""
+        if not has_workers(self.folder):
+            super().abandon()
+            return
+        self._leave()
+        log.info("other processes go on with the search in %s, and close it", self.folder)
+
+    def _tell_more(self, console: Console) -> None:
+        if self.epilogue is not None:
+            self.epilogue(console)
+
+
 def _killed_elsewhere(sweep: Sweep) -> list[str]:
     """MLflow runs of trials that could not end them: the launcher has written their records."""
     errors = [(record.mlflow_run_id, record.error or {}) for record in sweep.records]
     return [run for run, error in errors if run is not None and error.get("stage") == PROCESS_STAGE]
 
 
-def open_sweep(config: ExperimentConfig, folder: Path, plan: SweepPlan | None) -> SweepSession:
-    """Start a sweep, or go on with one: its parent run is open before any trial starts.
-
-    Args:
-        config: what its trials have in common.
-        folder: the sweep's; it exists.
-        plan: its points, None where they are chosen on the way.
-
-    Raises:
-        QatexpError: the tracking store cannot be used, or the folder not be written to.
-    """
-    is_search = plan is not None and plan.search is not None
-    lock = None if is_search else _locked(folder)
-    left = None if plan is None else _left(plan, folder)
-    is_done = plan is not None and plan.has_ended and not left and left is not None
-    store = None
-    if config.tracking.enabled and not is_done:
-        store = open_store(config.tracking, home=Path.cwd())
-        store.close_dead_runs()
-    with plan_lock(folder):
-        known = _known_parent(plan, folder)
-        run_id = None if store is None else _parent_run(store, folder, known)
-        if plan is not None and not is_done:
-            _save(replace(plan, mlflow_run_id=run_id or known, has_ended=False), folder)
-    session = SweepSession(config, folder, store, run_id, left, lock, known)
+def enter(session: SweepSession) -> None:
+    """Make a sweep the one of this process."""
     _open.append(session)
-    return session
-
-
-def _known_parent(plan: SweepPlan | None, folder: Path) -> str | None:
-    """The parent run; another process may have opened it since the plan was made."""
-    if plan is None:
-        return None
-    with suppress(StoreError):
-        return plan.mlflow_run_id or load_plan(folder).mlflow_run_id
-    return plan.mlflow_run_id
 
 
 def open_session() -> SweepSession:
     """The sweep of this process."""
     return _open[-1]
-
-
-def _locked(folder: Path) -> Lock:
-    """Take the folder for this process; it is free again when the process has ended.
-
-    Raises:
-        StoreError: another process works on it, or it cannot be written to.
-    """
-    lock = Lock(folder / LOCK_FILE)
-    try:
-        holder = lock.try_acquire()
-    except OSError as problem:
-        raise StoreError(f"cannot write to {folder}: {problem.strerror or problem}") from problem
-    if holder is not None:
-        raise StoreError(
-            f"another process is running the sweep in {folder} ({holder}); wait for it, or start "
-            "one of your own with sweep.resume=never. If that host has crashed, its lock expires "
-            f"{EXPIRY_SECONDS:.0f} s after it was last renewed"
-        )
-    return lock
-
-
-def _parent_run(store: Store, folder: Path, known: str | None) -> str:
-    if known is not None and store.resume_sweep(known):
-        return known
-    return store.start_sweep(
-        name=f"sweep {folder.name}",
-        tags={"qatexp.folder": str(folder)},
-        note="The sweep is running; its comparison appears here at the end.",
-    )
-
-
-def _left(plan: SweepPlan, folder: Path) -> frozenset[str] | None:
-    """Names of the trials that are not finished; None for a search that has not found them yet."""
-    if plan.search is not None:
-        return frozenset() if search_is_done(folder, plan) else None
-    left = (point for point in plan.points if not is_finished(folder, point))
-    return frozenset(str(point.number) for point in left)
-
-
-def _save(plan: SweepPlan, folder: Path) -> None:
-    """Write the plan; points that an earlier command had, and this one has not, stay in it."""
-    with suppress(StoreError):
-        plan = united(plan, load_plan(folder).points)
-    write_plan(plan, folder)
 
 
 def finish_open_sweep() -> int:

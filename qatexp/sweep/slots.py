@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from qatexp.errors import ConfigError
 
@@ -17,6 +18,29 @@ class Slot:
     cores: tuple[int, ...] | None
 
 
+def check_slots(wanted: Any, *, device: str) -> None:
+    """Check what is asked for; nothing of the machine is looked at.
+
+    Args:
+        wanted: ``hydra.launcher.slots``.
+        device: of the trials.
+
+    Raises:
+        ConfigError: `wanted` is no number of slots, or one GPU is asked for by its number.
+    """
+    if device.startswith("cuda:"):
+        raise ConfigError(
+            f"device={device} is not possible with hydra/launcher=local, which gives a GPU to each "
+            "trial itself; use device=cuda, and CUDA_VISIBLE_DEVICES to choose among them."
+        )
+    is_number = isinstance(wanted, int) and not isinstance(wanted, bool)
+    if wanted is not None and not (is_number and wanted >= 1):
+        raise ConfigError(
+            f"hydra.launcher.slots={wanted} is not possible; allowed: null, or whole numbers from "
+            "1 on."
+        )
+
+
 def slots(wanted: int | None, *, device: str, threads: int | None) -> list[Slot]:
     """Divide the machine.
 
@@ -28,17 +52,7 @@ def slots(wanted: int | None, *, device: str, threads: int | None) -> list[Slot]
         wanted: number of slots; None takes one for each GPU, else as many as cores allow.
         device: of the trials.
         threads: `trainer.threads`.
-
-    Raises:
-        ConfigError: fewer than one slot is asked for, or one GPU by its number.
     """
-    if device.startswith("cuda:"):
-        raise ConfigError(
-            f"device={device} is not possible with hydra/launcher=local, which gives a GPU to each "
-            "trial itself; use device=cuda, and CUDA_VISIBLE_DEVICES to choose among them."
-        )
-    if wanted is not None and wanted < 1:
-        raise ConfigError(f"hydra.launcher.slots={wanted} is not possible; allowed: at least 1.")
     gpus = _gpus() if device == "auto" or device.startswith("cuda") else []
     if gpus:
         return [Slot(n, gpus[n % len(gpus)], None) for n in range(wanted or len(gpus))]

@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from qatexp.config.parse import parse
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import ConfigError
 from qatexp.sweep.endings import Ending
@@ -27,8 +26,9 @@ from qatexp.sweep.resources import (
     check_package,
     mapping,
     resources,
+    shares,
+    told,
     warn_of_sqlite,
-    warn_of_threads,
 )
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class SubmititLauncher(TrialLauncher):
         memory_gb: of each trial; None: what Slurm gives.
         timeout_min: minutes after which a trial is taken off its machine.
         max_num_timeout: how often such a trial is queued again; it goes on from its checkpoint.
-        array_parallelism: trials at a time, at most.
+        array_parallelism: trials at a time, at most; on Slurm of those with the same resources.
         slurm: options of sbatch in submitit's words: partition, account, qos, constraint,
             setup, additional_parameters and others.
     """
@@ -118,18 +118,19 @@ class SubmititLauncher(TrialLauncher):
         Raises:
             ConfigError: submitit does not know an option, or does not allow its value.
         """
-        config = parse(self.config)
-        given = resources(self.asked, config, launcher=self.name)
-        warn_of_threads(config, given)
+        given = shares(self.asked, jobs, launcher=self.name)
         if self.cluster == SLURM:
-            warn_of_sqlite(config.tracking, home=Path.cwd())
-        at_a_time = min(self.array_parallelism, len(jobs))
-        log.info("%d jobs of %s, %d at a time; %s", len(jobs), self.name, at_a_time, given)
-        executor = self._executor(given, jobs[0].folder.absolute().parent / JOBS_FOLDER / "%j")
+            warn_of_sqlite(jobs[0].config.tracking, home=Path.cwd())
+        at_a_time, text = min(self.array_parallelism, len(jobs)), told(given.values())
+        log.info("%d jobs of %s, %d at a time; %s", len(jobs), self.name, at_a_time, text)
+        folder = jobs[0].folder.absolute().parent / JOBS_FOLDER / "%j"
+        executors = {
+            share: self._executor(share, folder) for share in dict.fromkeys(given.values())
+        }
         alone = self.slurm.get("exclusive") is True
         yield Jobs(
             self.config,
-            executor,
+            executors,
             given,
             is_slurm=self.cluster == SLURM,
             at_a_time=at_a_time,
@@ -207,40 +208,44 @@ class Jobs:
     def __init__(
         self,
         config: DictConfig,
-        executor: Any,
-        given: Resources,
+        executors: Mapping[Resources, Any],
+        given: Mapping[Job, Resources],
         *,
         is_slurm: bool,
         at_a_time: int,
         neighbours: int,
     ) -> None:
         self.look_seconds = 2.0 if is_slurm else 0.5
-        self._config, self._executor, self._given = config, executor, given
+        self._config, self._executors, self._given = config, executors, given
         self._is_slurm, self._at_a_time, self._neighbours = is_slurm, at_a_time, neighbours
         self._attempts: list[JobAttempt] = []
 
     def start(self, waiting: Sequence[Job]) -> Sequence[JobAttempt]:
-        """Submit all trials as one array, which Slurm queues; one machine has no queue."""
+        """Submit all trials, which Slurm queues; one machine has no queue."""
         room = len(waiting)
         if not self._is_slurm:
             running = sum(not item.submitted.done() for item in self._attempts)
             room = self._at_a_time - running
         chosen = waiting[:room]
-        if not chosen:
-            return []
-        for job in chosen:
+        started = []
+        for share, executor in self._executors.items():
+            alike = [job for job in chosen if self._given[job] == share]
+            started += self._submit(alike, executor) if alike else []
+        self._attempts += started
+        return started
+
+    def _submit(self, jobs: Sequence[Job], executor: Any) -> list[JobAttempt]:
+        """Submit trials with the same resources as one array."""
+        for job in jobs:
             prepare(job)
-        submitted = self._executor.submit_array([self._trial(job) for job in chosen])
-        attempts = [
-            JobAttempt(job, item, self._is_slurm)
-            for job, item in zip(chosen, submitted, strict=True)
+        submitted = executor.submit_array([self._trial(job) for job in jobs])
+        return [
+            JobAttempt(job, item, self._is_slurm) for job, item in zip(jobs, submitted, strict=True)
         ]
-        self._attempts += attempts
-        return attempts
 
     def _trial(self, job: Job) -> RemoteTrial:
         command = remote_command(job, self._config, neighbours=self._neighbours)
-        return RemoteTrial(command, gpus=self._given.gpus, stopped_with_job=self._is_slurm)
+        return RemoteTrial(command, gpus=self._given[job].gpus, stopped_with_job=self._is_slurm)
 
 
 def _plain(key: str, value: Any) -> Any:

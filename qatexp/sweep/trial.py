@@ -1,22 +1,35 @@
-"""What a trial finds in its folder, and in its sweep's, before it starts."""
+"""What a trial finds in its folder, and in its sweep's, and what it leaves there in any case."""
 
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from qatexp.config.parse import flat_params
+from qatexp.config.schema import ExperimentConfig
 from qatexp.config.variables import SWEEP_STARTED, TRIAL
-from qatexp.errors import StoreError
-from qatexp.records import RECORD_FILE, Record, load_record
+from qatexp.errors import StoreError, TrackingError
+from qatexp.records import (
+    CONFIG_FINGERPRINT,
+    RECORD_FILE,
+    START_STAGE,
+    TRACKING_STAGE,
+    Record,
+    load_record,
+)
+from qatexp.records.ending import ending_of
 from qatexp.records.plan import Point, load_plan
 from qatexp.store.atomic import write_text
-from qatexp.sweep.resume import is_finished
+from qatexp.sweep.resume import ENDED, is_finished
+
+log = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
 """Of <sys/prctl.h>."""
@@ -48,9 +61,9 @@ def _planned(folder: Path) -> Point | None:
 
 
 def is_done(folder: Path) -> bool:
-    """Whether a trial has the finished record of what the plan of its sweep asks for."""
+    """Whether a trial has ended as the plan of its sweep asks for, pruned by its search or not."""
     point = _planned(folder)
-    return point is not None and is_finished(folder.parent, point)
+    return point is not None and is_finished(folder.parent, point, statuses=ENDED)
 
 
 def own_overrides(folder: Path, overrides: Sequence[str]) -> list[str]:
@@ -79,6 +92,45 @@ def mark_started(folder: Path) -> None:
         write_text(folder / RECORD_FILE, record.to_json())
 
 
+@contextmanager
+def attempt(config: ExperimentConfig, folder: Path) -> Iterator[None]:
+    """Run one trial inside: whatever ends it, its record says so, and nothing of an earlier one.
+
+    The pipeline writes the record of a run that has begun. What ends one before, a tracking server
+    that is gone for instance, is written here, in whichever process the trial runs.
+    """
+    mark_started(folder)
+    try:
+        yield
+    except BaseException as problem:
+        _leave_end(config, folder, problem)
+        raise
+
+
+def _leave_end(config: ExperimentConfig, folder: Path, problem: BaseException) -> None:
+    try:
+        earlier = load_record(folder)
+    except StoreError:
+        earlier = None
+    if earlier is not None and earlier.status != "running":
+        return
+    stage = TRACKING_STAGE if isinstance(problem, TrackingError) else START_STAGE
+    status, error = ending_of(problem, stage)
+    planned = planned_fingerprint(folder)
+    record = Record(
+        name=config.name,
+        status=status,
+        params=flat_params(config),
+        mlflow_run_id=None if earlier is None else earlier.mlflow_run_id,
+        fingerprints={} if planned is None else {CONFIG_FINGERPRINT: planned},
+        error=error,
+    )
+    try:
+        write_text(folder / RECORD_FILE, record.to_json())
+    except StoreError as further:  # the reason itself comes first
+        log.warning("%s", further)
+
+
 def end_with_parent() -> None:
     """Have the system kill this process when the one that launched it dies (Linux).
 
@@ -103,7 +155,7 @@ def too_many_failures(folder: Path, most: int | None) -> bool:
 def skipped(name: str, params: dict[str, object], most: int | None) -> Record:
     """The record of a trial that does not start any more."""
     message = f"not started, as sweep.max_failures={most} trials had failed"
-    error = {"stage": "start", "kind": "max_failures", "message": message}
+    error = {"stage": START_STAGE, "kind": "max_failures", "message": message}
     return Record(name=name, status="skipped", params=params, error=error)
 
 

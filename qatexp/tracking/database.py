@@ -6,6 +6,7 @@ import logging
 import sqlite3
 from pathlib import Path
 
+from qatexp.store.lock import moment_lock
 from qatexp.tracking.client import quiet, translated
 from qatexp.tracking.uri import artifact_folder, sqlite_uri
 
@@ -26,11 +27,9 @@ def ensure_database(path: Path) -> None:
     """
     if _is_filled(path):
         return
-    from filelock import FileLock
-
     with translated(f"the MLflow database {path} cannot be created"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f"{path.name}.lock")):
+        with moment_lock(path.with_name(f"{path.name}.lock")):
             if not _is_filled(path):
                 _create(path)
 

@@ -2,26 +2,69 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
 import pytest
 from command import SMALL_SWEEP, Outcome, qatexp, trials
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("small sweep")]
 
 
+COMMAND = (*SMALL_SWEEP, "hydra/launcher=local", "hydra.launcher.slots=2")
+
+
 @pytest.fixture(scope="module")
 def local(tmp_path_factory) -> Outcome:
-    home = tmp_path_factory.mktemp("local")
-    return qatexp(home, *SMALL_SWEEP, "hydra/launcher=local", "hydra.launcher.slots=2")
+    return qatexp(tmp_path_factory.mktemp("local"), *COMMAND)
+
+
+def undisturbed(outcome: Outcome) -> list[dict]:
+    """What records hold beside the warning that another trial ran at the same time."""
+    found = trials(outcome)
+    for trial in found:
+        trial["warnings"] = [text for text in trial["warnings"] if "other trials" not in text]
+    return found
 
 
 def test_figures_are_those_of_a_serial_sweep(small_sweep, local):
     assert local.code == 0, local.err
-    found = trials(local)
-    for trial in found:
-        (warning,) = (text for text in trial["warnings"] if "up to 1 other trials" in text)
-        trial["warnings"] = tuple(text for text in trial["warnings"] if text != warning)
-    expected = [{**trial, "warnings": tuple(trial["warnings"])} for trial in trials(small_sweep)]
-    assert found == expected
+    for trial in trials(local):
+        assert sum("up to 1 other trials" in text for text in trial["warnings"]) == 1
+    assert undisturbed(local) == undisturbed(small_sweep)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """A zombie is dead: a container without an init keeps it."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_a_sweep_that_is_killed_takes_its_trials_with_it_and_goes_on(small_sweep, tmp_path):
+    """SIGKILL leaves the sweep no time to end them, and the next one must not meet them."""
+    program = str(Path(sys.executable).with_name("qatexp"))
+    with subprocess.Popen([program, *COMMAND], cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
+        limit, records = time.monotonic() + 300, []
+        while len(records) < 2 and time.monotonic() < limit and process.poll() is None:
+            time.sleep(0.1)
+            records = list((tmp_path / "multirun" / "sweep").glob("[!.]*/*/record.json"))
+        running = psutil.Process(process.pid).children(recursive=True)
+        commands = [trial.cmdline() for trial in running]
+        process.kill()
+    assert sum("qatexp" in command for command in commands) == 2
+    limit = time.monotonic() + 30
+    while any(map(is_alive, running)) and time.monotonic() < limit:
+        time.sleep(0.1)
+    assert [trial.pid for trial in running if is_alive(trial)] == []
+
+    again = qatexp(tmp_path, *COMMAND)
+    assert again.code == 0, again.err
+    assert undisturbed(again) == undisturbed(small_sweep)
 
 
 def test_the_baseline_is_trained_once(local):

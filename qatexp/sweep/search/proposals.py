@@ -20,6 +20,7 @@ from qatexp.sweep.identity import trial_fingerprint
 from qatexp.sweep.planning import plan_lock, write_plan
 from qatexp.sweep.resume import united
 from qatexp.sweep.search.planning import SearchTask
+from qatexp.sweep.search.pulse import is_beating
 from qatexp.sweep.search.space import Value, size
 from qatexp.sweep.search.study import (
     FOLDER,
@@ -94,10 +95,13 @@ class Proposer:
         return found
 
     def elsewhere(self) -> frozenset[str]:
-        """Names of the trials that other processes run."""
-        running = trials_in(self._study, TrialState.RUNNING)
-        own = (t for t in running if t.number not in self._taken and self._is_alive(t))
-        return frozenset(str(trial.number) for trial in own)
+        """Names of the trials in this folder that other processes run."""
+        others = (
+            trial
+            for trial in trials_in(self._study, TrialState.RUNNING)
+            if trial.number not in self._taken and self._is_here(trial) and self._is_alive(trial)
+        )
+        return frozenset(str(trial.number) for trial in others)
 
     def _next(self, *, is_stuck: bool) -> tuple[Trial | None, bool]:
         """A trial that was cut off, or a new one; None when there are enough."""
@@ -113,11 +117,16 @@ class Proposer:
             return None, False
         number = len(trials_in(self._study))
         self._study.sampler = sampler_for(self._task.settings, number)
-        if left and self._task.settings.sampler == "grid":
-            self._study.enqueue_trial(left[0])
-        elif left and is_stuck:
-            self._study.enqueue_trial(random.Random(number).choice(left))  # noqa: S311  no secret
+        if left and not trials_in(self._study, TrialState.WAITING):
+            self._enqueue(left, number, is_stuck=is_stuck)
         return self._study.ask(), True
+
+    def _enqueue(self, left: list[dict[str, Value]], number: int, *, is_stuck: bool) -> None:
+        """Have the study hand out a certain point next; a process may have ended just behind it."""
+        if self._task.settings.sampler == "grid":
+            self._study.enqueue_trial(left[0])
+        elif is_stuck:
+            self._study.enqueue_trial(random.Random(number).choice(left))  # noqa: S311  no secret
 
     def _proposal(self, trial: Trial, *, is_new: bool) -> Proposal | None:
         """Sign a trial and check its point; None for one that is not to be run."""
@@ -162,14 +171,18 @@ class Proposer:
         return most is not None and self._failed_now() >= most
 
     def _is_alive(self, trial: FrozenTrial) -> bool:
-        """Whether a process runs a trial, as far as this folder tells."""
-        name, folder = trial.user_attrs.get(WORKER), trial.user_attrs.get(FOLDER)
+        """Whether a process runs a trial, as far as this folder and the study tell."""
+        name = trial.user_attrs.get(WORKER)
         if name is None:
             # In this folder asking and signing are one; in another one somebody may be between.
-            is_shared = self._task.settings.study_name is not None
             started = trial.datetime_start or datetime.now()
-            return is_shared and datetime.now() - started < _MOMENT
-        return folder != str(self._folder.resolve()) or self._worker.is_alive(name)
+            return self._task.settings.is_shared and datetime.now() - started < _MOMENT
+        return (
+            self._worker.is_alive(name) if self._is_here(trial) else is_beating(self._study, name)
+        )
+
+    def _is_here(self, trial: FrozenTrial) -> bool:
+        return bool(trial.user_attrs.get(FOLDER) == str(self._folder.resolve()))
 
     def _same_values(self, trial: Trial) -> int | None:
         """Number of an earlier trial with the values of this one."""

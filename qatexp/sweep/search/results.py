@@ -13,7 +13,7 @@ from qatexp.compare.where import figures_of
 from qatexp.records import Record
 from qatexp.sweep.search.limits import Limits
 from qatexp.sweep.search.objectives import Objective
-from qatexp.sweep.search.study import REASON
+from qatexp.sweep.search.study import REASON, trials_in
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,11 @@ def tell(
         objectives: of the study, in its order.
         limits: of the search.
     """
+    state = trials_in(study)[trial.number].state
+    if state.is_finished():
+        text = "trial %d was taken by another process, as this one stood still, and is %s already"
+        log.warning(text, trial.number, state.name.lower())
+        return
     found = read_trial(folder)
     if found.record is not None and found.status == "finished":
         _tell_figures(study, trial, found.record, objectives, limits)

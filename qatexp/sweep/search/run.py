@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,16 @@ from optuna import Study
 from optuna.trial import TrialState
 
 from qatexp.config.parse import flat_params
-from qatexp.sweep.resume import ENDED, is_finished
+from qatexp.sweep.resume import ENDED, has_failed, is_finished
 from qatexp.sweep.search.front import print_front
 from qatexp.sweep.search.limits import Limits, read_limits
 from qatexp.sweep.search.planning import SearchTask
 from qatexp.sweep.search.proposals import Proposal, Proposer
+from qatexp.sweep.search.pulse import pulse
 from qatexp.sweep.search.results import tell
 from qatexp.sweep.search.study import open_study, trials_in
 from qatexp.sweep.search.workers import Worker
-from qatexp.sweep.session import open_session
+from qatexp.sweep.session import SearchSession, open_session
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +44,13 @@ def run_search(task: SearchTask, folder: Path, launch: Launch) -> None:
     assert task.plan.search is not None
     limits = read_limits(task.settings.constraints, list(flat_params(task.corners[0])))
     session = open_session()
+    assert isinstance(session, SearchSession)
     ran: set[str] = set()
-    with Worker(folder) as worker:
+    with ExitStack() as stack:
+        worker = stack.enter_context(Worker(folder))
         study = open_study(task.settings, task.plan.search, folder)
+        if task.settings.is_shared:
+            stack.enter_context(pulse(study, worker.name))
         session.epilogue = partial(print_front, study, task.settings.objectives, folder)
         _tell_of_start(study, task)
         proposer = Proposer(study, task, folder=folder, worker=worker)
@@ -66,8 +72,8 @@ def _tell_of_start(study: Study, task: SearchTask) -> None:
 
 
 def _run(batch: Sequence[Proposal], folder: Path, launch: Launch) -> set[str]:
-    """Launch what is not finished; a process may have ended between a record and the study."""
-    left = [p for p in batch if not is_finished(folder, p.point, statuses=ENDED)]
+    """Launch what has not ended; a process may have done so between a record and the study."""
+    left = [proposal for proposal in batch if not _has_ended(folder, proposal)]
     jobs = [[*p.point.overrides, f"hydra.sweep.subdir='{p.point.number}'"] for p in left]
     if not jobs:
         return set()
@@ -79,6 +85,12 @@ def _run(batch: Sequence[Proposal], folder: Path, launch: Launch) -> set[str]:
             raise
         log.exception("the launcher failed; the records of its trials say how far they came")
     return {str(p.point.number) for p in left}
+
+
+def _has_ended(folder: Path, proposal: Proposal) -> bool:
+    if is_finished(folder, proposal.point, statuses=ENDED):
+        return True
+    return not proposal.is_new and has_failed(folder, proposal.point)
 
 
 def _tell(study: Study, proposal: Proposal, task: SearchTask, folder: Path, limits: Limits) -> None:

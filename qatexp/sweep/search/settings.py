@@ -33,6 +33,11 @@ class SearchSettings:
     study_name: str | None
     """None: the name of the sweep's folder."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether sweeps in other folders may use the same study."""
+        return self.storage is not None
+
 
 def read_settings(node: Mapping[str, Any]) -> SearchSettings:
     """Check the keys of ``hydra.sweeper``.

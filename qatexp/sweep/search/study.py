@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
-from filelock import FileLock
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
@@ -17,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from qatexp.config.fingerprint import fingerprint
 from qatexp.errors import StoreError
 from qatexp.records.plan import Search
+from qatexp.store.lock import moment_lock
 from qatexp.sweep.search.settings import SearchSettings
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class _KernelLock(BaseJournalFileLock):
     """A lock that the system frees with its process: Optuna's own outlive it by half a minute."""
 
     def __init__(self, path: Path) -> None:
-        self._lock = FileLock(path)
+        self._lock = moment_lock(path)
 
     def acquire(self) -> bool:
         """Wait for it."""

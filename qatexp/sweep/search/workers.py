@@ -8,13 +8,23 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from filelock import FileLock, Timeout
+from qatexp.store.lock import Lock
 
 _FOLDER = ".workers"
 
 
+def has_workers(folder: Path) -> bool:
+    """Whether any process works on a search now.
+
+    Args:
+        folder: of the sweep.
+    """
+    names = (folder / _FOLDER).glob("[!.]*")
+    return any(Lock(path).holder() is not None for path in names)
+
+
 class Worker:
-    """This process, with a lock that the system frees when it ends, however it does.
+    """This process, with a lock that shows to others, on any host, that it lives.
 
     Args:
         folder: of the sweep; only processes with the same one can tell whether it is alive.
@@ -23,12 +33,12 @@ class Worker:
     def __init__(self, folder: Path) -> None:
         self._folder = folder / _FOLDER
         self.name = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns()}"
-        self._lock = FileLock(self._folder / self.name)
+        self._lock = Lock(self._folder / self.name)
 
     def __enter__(self) -> Worker:
         """Take the lock."""
         self._folder.mkdir(exist_ok=True)
-        self._lock.acquire()
+        self._lock.try_acquire()  # nobody else has its name
         return self
 
     def __exit__(
@@ -39,20 +49,7 @@ class Worker:
     ) -> None:
         """Release it; what is still running then was cut off."""
         self._lock.release()
-        (self._folder / self.name).unlink(missing_ok=True)
 
     def is_alive(self, name: str) -> bool:
         """Whether a process, this one or another, still holds its lock."""
-        if name == self.name:
-            return True
-        path = self._folder / name
-        if not path.exists():
-            return False
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return True
-        lock.release()
-        path.unlink(missing_ok=True)
-        return False
+        return name == self.name or Lock(self._folder / name).holder() is not None

@@ -7,6 +7,7 @@ import pytest
 
 from qatexp.compare import collect, newest_sweep, pareto
 from qatexp.compare.pareto import front_files
+from qatexp.compare.report import report
 from qatexp.errors import StoreError
 from qatexp.records import RECORD_FILE
 
@@ -74,6 +75,20 @@ def test_the_number_of_trials_that_were_meant_is_that_of_the_plan(
     if text is not None:
         (folder / "sweep.json").write_text(text)
     assert collect(folder).planned == planned
+
+
+def test_a_trial_of_other_code_is_not_compared_with_those_of_today(make_sweep, make_record):
+    """A sweep that goes on after a change of the code may be cut off before it runs again."""
+    records = (make_record(fingerprints={"config": name}) for name in ("0", "old"))
+    folder = make_sweep(*records, make_record())
+    (folder / "sweep.json").write_text(json.dumps(PLAN))
+    sweep = collect(folder)
+    assert [trial.status for trial in sweep.trials] == ["finished", "outdated", "finished"]
+    assert sweep.others[0].problem == (
+        "is of an earlier version of this point: code or files have changed since it ran"
+    )
+    assert pareto(sweep.records) <= {0, 2}
+    assert "3 of 6 trials, 1 outdated" in report(sweep).title
 
 
 def test_other_folders_of_a_sweep_are_not_trials(make_sweep, make_record):

@@ -1,16 +1,22 @@
 """Launchers on clusters: what a trial gets, what runs it there, and what they refuse."""
 
+import json
 import os
 import signal
 import sys
 import threading
-from dataclasses import dataclass, field
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
 
+from qatexp.config.schema import DatasetConfig, ExperimentConfig, ModelConfig
 from qatexp.config.variables import PARENT_RUN
 from qatexp.errors import ConfigError
+from qatexp.machine.processes import Process
 from qatexp.pipeline import write_record
 from qatexp.records import CONFIG_FINGERPRINT, Record, load_record
 from qatexp.records.plan import Point, SweepPlan
@@ -19,11 +25,23 @@ from qatexp.sweep import processes
 from qatexp.sweep.endings import Ending
 from qatexp.sweep.launcher import TrialLauncher
 from qatexp.sweep.planning import write_plan
-from qatexp.sweep.processes import PROGRESS_FILE, Command, Job, prepare
+from qatexp.sweep.processes import OUTPUT_FILE, PROGRESS_FILE, Command, Job, prepare
 from qatexp.sweep.ray_cluster import RayAttempt, RayLauncher, _fitting
-from qatexp.sweep.remote import RemoteTrial, remote_command
-from qatexp.sweep.resources import Asked, Resources, resources, warn_of_sqlite
+from qatexp.sweep.remote import LOCK_FILE, RemoteTrial, remote_command
+from qatexp.sweep.resources import Asked, Resources, resources, shares, told, warn_of_sqlite
 from qatexp.sweep.submitit_jobs import SubmititLauncher
+
+HYDRA = OmegaConf.create(
+    {"hydra": {"job": {"config_name": None}, "runtime": {"config_sources": []}}}
+)
+"""What a sweep's configuration says of a trial's command."""
+CONFIG = ExperimentConfig("x", ModelConfig("a.b"), DatasetConfig("a.b"))
+
+
+def job(folder, *, threads=None, device="cpu"):
+    """A trial of its own number of threads, on a device of its own."""
+    trainer = replace(CONFIG.trainer, threads=threads)
+    return Job((), folder, replace(CONFIG, trainer=trainer, device=device))
 
 
 @pytest.fixture
@@ -116,10 +134,66 @@ def test_a_mapping_is_needed_where_ray_takes_one(config):
 
 def test_a_machine_runs_as_many_trials_as_its_scarcest_part_allows():
     machine = {"CPU": 8.0, "GPU": 2.0, "memory": 64e9}
-    assert _fitting(machine, Resources(2, 0, None)) == 4
-    assert _fitting(machine, Resources(1, 0.5, None)) == 4
-    assert _fitting(machine, Resources(1, 0, 32)) == 2
-    assert _fitting(machine, Resources(1, 3, None)) == 0
+    assert _fitting(machine, Resources(2, 0, None), {}) == 4
+    assert _fitting(machine, Resources(1, 0.5, None), {}) == 4
+    assert _fitting(machine, Resources(1, 0, 32), {}) == 2
+    assert _fitting(machine, Resources(1, 3, None), {}) == 0
+    assert _fitting(machine | {"a100": 1.0}, Resources(1, 0, None), {"a100": 0.5}) == 2
+    assert _fitting(machine, Resources(1, 0, None), {"a100": 1}) == 0
+
+
+def test_every_trial_gets_what_its_own_configuration_asks_for(tmp_path, caplog):
+    """The sweep's own configuration has none of the keys that vary."""
+    jobs = [
+        job(tmp_path / "0", threads=4),
+        job(tmp_path / "1", threads=2, device="cuda"),
+        job(tmp_path / "2", threads=4),
+    ]
+    found = shares(Asked(None, None, None), jobs, launcher="ray")
+    assert list(found.values()) == [Resources(4, 0, None), Resources(2, 1, None), found[jobs[0]]]
+    assert told(found.values()) == "4 CPUs, 0 GPUs or 2 CPUs, 1 GPUs for each trial"
+    assert caplog.records == []
+    shares(Asked(3, None, None), [*jobs, job(tmp_path / "3")], launcher="ray")
+    assert "trainer.threads=null" in caplog.text
+    assert caplog.text.rstrip().endswith("set trainer.threads=3")
+
+
+@pytest.fixture
+def ray_of_one(monkeypatch):
+    """Ray with one machine of 8 CPUs; what tasks ask for is kept."""
+    ray = pytest.importorskip("ray")
+    asked = []
+    task = SimpleNamespace(options=lambda **options: asked.append(options) or task)
+    task.remote = lambda call: call
+    node = {"Resources": {"CPU": 8.0}, "Alive": True}
+    monkeypatch.setattr(ray, "init", lambda **_: None)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray, "nodes", lambda: [node])
+    monkeypatch.setattr(ray, "remote", lambda **_: lambda _function: task)
+    return asked
+
+
+def test_ray_is_told_what_each_trial_needs(ray_of_one, tmp_path):
+    launcher = RayLauncher()
+    launcher.config = HYDRA
+    jobs = [job(tmp_path / str(threads), threads=threads) for threads in (1, 4)]
+    with launcher.place(jobs) as place:
+        attempts = place.start(jobs)
+    assert [options["num_cpus"] for options in ray_of_one] == [1, 4]
+    threads = [attempt.task.command.environment["OMP_NUM_THREADS"] for attempt in attempts]
+    assert threads == ["1", "4"]
+
+
+@pytest.mark.parametrize("address", [None, "auto"], ids=["own cluster", "another cluster"])
+def test_a_resource_that_no_machine_has_is_said_at_once(ray_of_one, tmp_path, caplog, address):
+    """Ray itself would leave the trials in its queue without a word."""
+    launcher = RayLauncher(address=address, resources={"a100": 1})
+    launcher.config = HYDRA
+    text = "no machine of the Ray cluster has 1 CPUs, 0 GPUs, 1 a100 for a trial"
+    refused = pytest.raises(ConfigError, match=f"^{text}; set .* and \\.resources to what this")
+    with refused if address is None else nullcontext(), launcher.place([job(tmp_path / "0")]):
+        pass
+    assert (f"{text} now; trials wait until one joins" in caplog.text) is (address is not None)
 
 
 def test_sqlite_on_several_machines_is_warned_about(config, tmp_path, monkeypatch, caplog):
@@ -137,7 +211,7 @@ def trial(tmp_path, monkeypatch):
 
     def make(script, **options):
         folder = tmp_path / "0"
-        prepare(Job((), folder))
+        prepare(job(folder))
         path = tmp_path / "script.py"
         path.write_text(script)
         real = processes.subprocess.Popen
@@ -182,15 +256,37 @@ def test_a_folder_that_another_machine_lacks_is_named(tmp_path):
     assert f"has no folder {tmp_path / '0'}: all machines need" in ending.problem
 
 
-def test_a_trial_that_an_earlier_attempt_has_finished_does_not_run_again(trial, tmp_path):
+@pytest.mark.parametrize("status", ["finished", "pruned"])
+def test_a_trial_that_an_earlier_attempt_has_ended_does_not_run_again(trial, tmp_path, status):
     write_plan(SweepPlan((), (Point(0, (), "f"),)), tmp_path)
-    record = Record("x", "finished", {}, fingerprints={CONFIG_FINGERPRINT: "f"})
+    record = Record("x", status, {}, fingerprints={CONFIG_FINGERPRINT: "f"})
     call = trial("raise SystemExit(3)")
     write_record(record, tmp_path / "0")
-    assert call() == Ending(0, "finished")
+    assert call() == Ending(0, status)
     write_record(Record("x", "finished", {}, fingerprints={}), tmp_path / "0")
     assert call().code == 3
     assert load_record(tmp_path / "0").status == "running"
+
+
+def test_a_trial_that_another_host_runs_is_waited_for(trial, tmp_path, monkeypatch):
+    """A lock of the kernel would be local to each host where the file system says so."""
+    monkeypatch.setattr("qatexp.store.lock.TELL_SECONDS", 0)
+    write_plan(SweepPlan((), (Point(0, (), "f"),)), tmp_path)
+    call = trial("raise SystemExit(3)")
+    held = tmp_path / "0" / LOCK_FILE
+    elsewhere = Process(("node7", "another boot", "1"), 4242, 17.0).to_json()
+    held.write_text(json.dumps({"process": elsewhere, "since": 1.8e9, "token": "theirs"}))
+
+    def finish():
+        while "which is run by process 4242 on host node7" not in output(tmp_path):
+            time.sleep(0.01)
+        record = Record("x", "finished", {}, fingerprints={CONFIG_FINGERPRINT: "f"})
+        write_record(record, tmp_path / "0")
+        held.unlink()
+
+    (tmp_path / "0" / OUTPUT_FILE).touch()
+    threading.Timer(0, finish).start()
+    assert call() == Ending(0, "finished")
 
 
 WAITS = """
@@ -226,22 +322,16 @@ def test_a_job_that_is_queued_again_runs_the_same_trial(trial):
 
 
 def test_what_a_worker_lacks_goes_with_the_trial(tmp_path, monkeypatch):
-    config = OmegaConf.create(
-        {
-            "trainer": {"threads": 1},
-            "hydra": {"job": {"config_name": None}, "runtime": {"config_sources": []}},
-        }
-    )
     monkeypatch.setenv(PARENT_RUN, "abc")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow")
-    job = Job(("seed=1",), tmp_path / "0")
-    handed_on = remote_command(job, config, neighbours=2, handed_on=("MLFLOW_",)).environment
+    one = job(tmp_path / "0", threads=1)
+    handed_on = remote_command(one, HYDRA, neighbours=2, handed_on=("MLFLOW_",)).environment
     assert handed_on[PARENT_RUN] == "abc"
     assert handed_on["MLFLOW_TRACKING_URI"] == "http://mlflow"
     assert handed_on["OMP_NUM_THREADS"] == "1"
     assert "PATH" not in handed_on
     # submitit writes it to a file; its jobs inherit the variables, passwords among them.
-    assert "MLFLOW_TRACKING_URI" not in remote_command(job, config, neighbours=2).environment
+    assert "MLFLOW_TRACKING_URI" not in remote_command(one, HYDRA, neighbours=2).environment
 
 
 @dataclass
@@ -282,12 +372,11 @@ def launcher(monkeypatch):
     monkeypatch.setattr("qatexp.sweep.launcher.PATIENCE_SECONDS", 0)
     found = TrialLauncher.__new__(type("Queueing", (TrialLauncher,), {"place": None}))
     found.queues = True
-    monkeypatch.setattr(found, "_new_record", lambda _job: Record("x", "running", {}))
     return found
 
 
 def test_a_lost_trial_is_one_failed_trial_and_the_others_count(launcher, tmp_path):
-    jobs = [Job((f"seed={n}",), tmp_path / str(n)) for n in range(2)]
+    jobs = [job(tmp_path / str(n)) for n in range(2)]
     write = {"0": Ending(None, problem="its worker died"), "1": Ending(0, "finished")}
     (tmp_path / "1").mkdir()
     write_record(Record("x", "finished", {}), tmp_path / "1")
@@ -299,7 +388,6 @@ def test_a_lost_trial_is_one_failed_trial_and_the_others_count(launcher, tmp_pat
 def test_a_trial_that_stood_in_a_queue_when_the_sweep_was_cut_off_leaves_no_record(
     launcher, tmp_path
 ):
-    job = Job(("seed=0",), tmp_path / "0")
     place = Place({"0": None})
 
     def interrupt(*_):
@@ -308,7 +396,7 @@ def test_a_trial_that_stood_in_a_queue_when_the_sweep_was_cut_off_leaves_no_reco
     place.look_seconds = None  # time.sleep(None) is not reached
     place.start = lambda waiting, start=place.start: start(waiting) and interrupt()
     with pytest.raises(KeyboardInterrupt):
-        launcher._run(place, [job])
+        launcher._run(place, [job(tmp_path / "0")])
     assert list((tmp_path / "0").iterdir()) == []
 
 
@@ -321,7 +409,7 @@ def test_a_ray_worker_that_is_killed_is_told_in_one_line(monkeypatch):
 
     monkeypatch.setattr(ray, "wait", lambda tasks, timeout: (tasks, []))
     monkeypatch.setattr(ray, "get", get)
-    ending = RayAttempt(Job((), None), "task").ended()
+    ending = RayAttempt(job(None), "task").ended()
     assert ending.code is None
     assert ending.problem.startswith("its Ray worker did not come to an end: WorkerCrashedError: ")
     assert "\n" not in ending.problem
@@ -329,16 +417,34 @@ def test_a_ray_worker_that_is_killed_is_told_in_one_line(monkeypatch):
 
 SBATCH = """#!/bin/sh
 cp "$1" "$(dirname "$0")/submitted.sh"
+cat "$1" >> "$(dirname "$0")/all.sh"
 echo "Submitted batch job 77"
 """
 
 
-def test_slurm_gets_an_array_of_jobs_with_what_was_asked_for(tmp_path, monkeypatch):
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Commands of Slurm that keep what is submitted."""
     for name in ("sbatch", "srun"):
         path = tmp_path / name
         path.write_text(SBATCH)
         path.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+
+def test_trials_with_other_resources_are_an_array_of_their_own(slurm, tmp_path):
+    launcher = SubmititLauncher(cluster="slurm")
+    launcher.config = HYDRA
+    jobs = [job(tmp_path / str(n), threads=threads) for n, threads in enumerate((1, 4, 1))]
+    with launcher.place(jobs) as place:
+        attempts = place.start(jobs)
+    assert {attempt.job for attempt in attempts} == set(jobs)
+    lines = (tmp_path / "all.sh").read_text().splitlines()
+    assert lines.count("#SBATCH --cpus-per-task=1") == lines.count("#SBATCH --cpus-per-task=4") == 1
+    assert lines.count("#SBATCH --array=0-1%2") == 1
+
+
+def test_slurm_gets_an_array_of_jobs_with_what_was_asked_for(slurm, tmp_path):
     launcher = SubmititLauncher(
         cluster="slurm",
         array_parallelism=4,

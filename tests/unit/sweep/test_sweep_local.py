@@ -5,29 +5,34 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
 from rich.console import Console
 
+from qatexp.config.schema import DatasetConfig, ExperimentConfig, ModelConfig
 from qatexp.config.variables import NEIGHBOURS, PROGRESS, TRIAL
 from qatexp.errors import ConfigError, StoreError
 from qatexp.pipeline import write_record
 from qatexp.records import Record, load_record
 from qatexp.store.progress import Progress, ProgressFile, read_progress
-from qatexp.sweep import launcher, processes
+from qatexp.sweep import launcher as launchers
+from qatexp.sweep import local, processes
 from qatexp.sweep import slots as machine
 from qatexp.sweep.endings import Ending, settled
+from qatexp.sweep.local import LocalLauncher
 from qatexp.sweep.overview import Row, table
 from qatexp.sweep.processes import Job, command_of, jobs_of, prepare, start
+
+CONFIG = ExperimentConfig("x", ModelConfig("a.b"), DatasetConfig("a.b"), device="cpu")
 
 
 @pytest.fixture
 def config(tmp_path):
     return OmegaConf.create(
         {
-            "device": "cpu",
-            "trainer": {"threads": 1},
             "hydra": {
                 "sweep": {"dir": str(tmp_path)},
                 "job": {"config_name": "config"},
@@ -64,22 +69,61 @@ def test_each_slot_has_a_gpu(monkeypatch, wanted, gpus):
     assert [s.gpu for s in machine.slots(wanted, device="cuda", threads=1)] == gpus
 
 
-def test_one_gpu_by_its_number_is_refused():
-    with pytest.raises(ConfigError, match=r"^device=cuda:1 is not possible with hydra/launcher"):
-        machine.slots(None, device="cuda:1", threads=1)
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        (["hydra.launcher.slots=0"], "hydra.launcher.slots=0 is not possible; allowed: null, or"),
+        (["hydra.launcher.slots=two"], "hydra.launcher.slots=two is not possible"),
+        (["hydra.launcher.slots=1.5"], "hydra.launcher.slots=1.5 is not possible"),
+        (["hydra.launcher.slots=true"], "hydra.launcher.slots=True is not possible"),
+        (["device=cpu,cuda:1"], "device=cuda:1 is not possible with hydra/launcher=local"),
+    ],
+    ids=["no slot", "no number", "half a slot", "a truth", "a GPU by number"],
+)
+def test_what_a_machine_cannot_give_is_refused_before_anything_is_started(points, overrides, text):
+    with pytest.raises(ConfigError, match=f"^{text}"):
+        points("-m", "hydra/launcher=local", "seed=0,1", *overrides)
 
 
-def test_no_slot_is_refused():
-    with pytest.raises(ConfigError, match=r"^hydra\.launcher\.slots=0 is not possible; allowed"):
-        machine.slots(0, device="cpu", threads=1)
+def job(folder, *overrides, threads=1):
+    return Job(overrides, folder, replace(CONFIG, trainer=replace(CONFIG.trainer, threads=threads)))
 
 
 def test_jobs_go_to_the_folders_that_their_overrides_name(config, tmp_path):
     batch = [["seed=0", "hydra.sweep.subdir='7'"], ["seed=1"]]
-    assert jobs_of(config, batch, 3) == [
-        Job(("seed=0",), tmp_path / "7"),
-        Job(("seed=1",), tmp_path / "4"),
-    ]
+    found = jobs_of(config, batch, 3, compose=lambda own: replace(CONFIG, name=own[0]))
+    assert found == [job(tmp_path / "7", "seed=0"), job(tmp_path / "4", "seed=1")]
+    assert [item.config.name for item in found] == ["seed=0", "seed=1"]
+
+
+def test_trials_of_one_kind_share_the_machine_at_a_time(config, tmp_path, monkeypatch, caplog):
+    """Points may differ in their threads; the sweep itself has no such key."""
+    caplog.set_level("INFO")
+    monkeypatch.setattr(machine, "_cores", lambda: [0, 1, 2, 3])
+    started, ended = [], set()
+
+    class Running(SimpleNamespace):
+        def ended(self):
+            return 0 if self.job in ended else None
+
+    def start_one(_self, one, slot):
+        started.append((one.folder.name, slot.cores))
+        return Running(job=one, slot=slot)
+
+    monkeypatch.setattr(local.Machine, "_start", start_one)
+    launcher = LocalLauncher()
+    launcher.config = config
+    jobs = [job(tmp_path / str(n), threads=threads) for n, threads in enumerate((1, 4, 1))]
+    with launcher.place(jobs) as place:
+        first = place.start(jobs)
+        assert started == [("0", (0,)), ("2", (1,))]
+        ended.add(first[0].job)
+        assert place.start(jobs[1:2]) == []
+        ended.add(first[1].job)
+        place.start(jobs[1:2])
+        assert place.start([]) == []
+    assert started[2:] == [("1", (0, 1, 2, 3))]
+    assert "3 trials, 2 or 1 at a time" in caplog.text
 
 
 SHOW = """
@@ -99,9 +143,9 @@ def test_a_trial_is_the_command_of_a_single_run_in_its_folder(config, tmp_path, 
         lambda command, **options: real([sys.executable, str(script), *command[1:]], **options),
     )
     folder = tmp_path / "it's"
-    job = Job(("seed=1",), folder)
-    prepare(job)
-    assert start(command_of(job, config, neighbours=1)).wait() == 0
+    one = job(folder, "seed=1")
+    prepare(one)
+    assert start(command_of(one, config, neighbours=1)).wait() == 0
     arguments, environment = json.loads((folder / "output.log").read_text())
     assert arguments == [
         "-m",
@@ -171,9 +215,9 @@ def test_a_record_that_is_not_seen_here_yet_is_not_overwritten(tmp_path, monkeyp
 
 
 def test_only_settings_that_differ_are_shown(tmp_path):
-    jobs = [Job(("trainer.threads=1", f"seed={n}"), tmp_path / str(n)) for n in range(2)]
-    assert launcher._settings(jobs) == ["seed=0", "seed=1"]
-    assert launcher._settings(jobs[:1]) == ["trainer.threads=1 seed=0"]
+    jobs = [job(tmp_path / str(n), "trainer.threads=1", f"seed={n}") for n in range(2)]
+    assert launchers._settings(jobs) == ["seed=0", "seed=1"]
+    assert launchers._settings(jobs[:1]) == ["trainer.threads=1 seed=0"]
 
 
 def test_progress_is_read_as_it_was_told_last(tmp_path):

@@ -12,10 +12,12 @@ from qatexp.config.schema import (
 from qatexp.errors import StoreError
 from qatexp.pipeline import write_record
 from qatexp.records import Record, Variant
-from qatexp.records.plan import Point, SweepPlan, load_plan
+from qatexp.records.plan import Point, Search, SweepPlan, load_plan
 from qatexp.sweep import session
 from qatexp.sweep.callback import SweepCallback
-from qatexp.sweep.session import SweepSession, open_sweep
+from qatexp.sweep.opening import open_sweep
+from qatexp.sweep.search.workers import Worker
+from qatexp.sweep.session import SweepSession
 
 CONFIG = ExperimentConfig(
     "x", ModelConfig("a.b"), DatasetConfig("a.b"), tracking=TrackingConfig(enabled=False)
@@ -58,13 +60,18 @@ def test_an_end_that_fails_is_no_success(opened, monkeypatch):
     monkeypatch.setattr(session, "collect", collect)
 
 
-class FakeStore:
-    """Keeps the figures of the sweep as a whole."""
+class Store:
+    """What is told to MLflow of a sweep's own run."""
+
+    def __init__(self):
+        self.ends = []
+        self.metrics = {}
 
     def close_dead_runs(self):
         pass
 
-    def finish_sweep(self, run_id, *, metrics, **_):
+    def finish_sweep(self, run_id, *, status, metrics, **_):
+        self.ends.append((run_id, status))
         self.metrics = metrics
 
 
@@ -83,6 +90,35 @@ def test_a_sweep_has_a_best_accuracy_where_accuracies_compare(tmp_path, names, b
         (tmp_path / str(number)).mkdir()
         write_record(record, tmp_path / str(number))
     (tmp_path / "compare.md").write_text("")
-    store = FakeStore()
+    store = Store()
     SweepSession(CONFIG, tmp_path, store, "run")._close(collect(tmp_path), [], [])
     assert store.metrics.get("best_deployed_top1") == best
+
+
+@pytest.fixture
+def search(tmp_path):
+    """A search that this process works on, perhaps with others."""
+    found = open_sweep(CONFIG, tmp_path, SweepPlan((), (), search=Search("f", (), (), 3)))
+    found.store, found.run_id = Store(), "f00d"
+    (tmp_path / "0").mkdir()
+    yield found
+    if found in session._open:
+        found._leave()
+
+
+def test_an_interrupt_in_one_terminal_leaves_the_search_to_the_other_one(search, tmp_path):
+    with Worker(tmp_path):
+        search.abandon()
+    assert search.store.ends == []
+    session._open.append(search)
+    search.abandon()
+    assert search.store.ends == [("f00d", "KILLED")]
+
+
+@pytest.mark.parametrize("elsewhere", [frozenset({"0"}), frozenset()], ids=["running", "finished"])
+def test_what_still_runs_elsewhere_is_not_said_to_be_finished(search, capsys, elsewhere):
+    search.left, search.elsewhere = frozenset(), elsewhere
+    search.finish()
+    printed = capsys.readouterr().out
+    assert ("All trials were finished already" in printed) is (not elsewhere)
+    assert ("Still running in other processes" in printed) is bool(elsewhere)

@@ -4,12 +4,15 @@ import os
 
 import pytest
 
+from qatexp.config.schema import DatasetConfig, ExperimentConfig, ModelConfig
 from qatexp.config.variables import SWEEP_STARTED
+from qatexp.errors import StoreError, TrackingError
 from qatexp.pipeline import write_record
 from qatexp.records import Record, load_record
 from qatexp.records.plan import Point, SweepPlan
 from qatexp.sweep.planning import write_plan
 from qatexp.sweep.trial import (
+    attempt,
     earlier_run,
     mark_started,
     planned_fingerprint,
@@ -67,3 +70,43 @@ def test_a_new_attempt_is_not_what_the_last_one_was(tmp_path):
     mark_started(tmp_path)
     record = load_record(tmp_path)
     assert (record.status, record.error, record.mlflow_run_id) == ("running", None, "f00d")
+
+
+CONFIG = ExperimentConfig("x", ModelConfig("a.b"), DatasetConfig("a.b"))
+
+
+@pytest.mark.parametrize(
+    ("problem", "stage", "status"),
+    [
+        (TrackingError("the server is gone"), "tracking", "failed"),
+        (StoreError("the disk is full"), "start", "failed"),
+        (RuntimeError("a defect"), "start", "failed"),
+        (KeyboardInterrupt(), "start", "interrupted"),
+    ],
+    ids=["tracking", "store", "defect", "Ctrl-C"],
+)
+def test_a_trial_that_fails_before_its_first_stage_says_why(tmp_path, problem, stage, status):
+    write_plan(SweepPlan((), (Point(0, (), "new"),)), tmp_path)
+    folder = tmp_path / "0"
+    folder.mkdir()
+    write_record(
+        Record("x", "finished", {}, mlflow_run_id="f00d", fingerprints={"config": "old"}), folder
+    )
+    with pytest.raises(type(problem)), attempt(CONFIG, folder):
+        raise problem
+    record = load_record(folder)
+    assert (record.status, record.error["stage"]) == (status, stage)
+    assert record.error["message"] == (str(problem) or "interrupted")
+    assert record.fingerprints == {"config": "new"}
+    assert record.mlflow_run_id == "f00d"  # to be marked as superseded by the next attempt
+
+
+def test_the_record_that_a_run_has_written_stays(tmp_path):
+    def run():
+        with attempt(CONFIG, tmp_path):
+            write_record(Record("x", "pruned", {}), tmp_path)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert load_record(tmp_path).status == "pruned"

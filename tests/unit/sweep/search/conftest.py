@@ -6,10 +6,10 @@ import pytest
 from made_up_search import NODE, PLAIN, SPACE, Trials, compose
 
 from qatexp.sweep import session as sessions
+from qatexp.sweep.opening import open_sweep
 from qatexp.sweep.search.planning import SearchTask, plan_search
 from qatexp.sweep.search.run import run_search
 from qatexp.sweep.search.study import open_study
-from qatexp.sweep.session import open_sweep
 
 MakeTask = Callable[..., SearchTask]
 

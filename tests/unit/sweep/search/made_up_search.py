@@ -62,6 +62,8 @@ class Trials:
         self.overrides: dict[str, list[str]] = {}
         self.ends: dict[int, str] = {}
         """How the trial of this launch, from 0, ends, if not well: failed, pruned, cut or late."""
+        self.stage = "qat"
+        """Where failed and pruned ones end."""
 
     def __call__(self, jobs, initial_job_idx):
         assert initial_job_idx >= 0
@@ -88,7 +90,11 @@ class Trials:
             fingerprints={CONFIG_FINGERPRINT: points[name].fingerprint},
         )
         if end in ("failed", "pruned"):
-            error = {"stage": "qat", "kind": "made_up", "message": "after epoch 1 of 2: so it is"}
+            error = {
+                "stage": self.stage,
+                "kind": "made_up",
+                "message": "after epoch 1 of 2: so it is",
+            }
             record = replace(record, status=end, error=error, variants={})
         (self.folder / name).mkdir(exist_ok=True)
         write_record(record, self.folder / name)

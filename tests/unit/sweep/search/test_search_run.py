@@ -1,5 +1,6 @@
 """Ask, launch, tell: resumed without repeats, whatever ended the command before."""
 
+import time
 from dataclasses import replace
 
 import made_up_search
@@ -10,7 +11,12 @@ from rich.console import Console
 
 from qatexp.errors import ConfigError, StoreError
 from qatexp.records.plan import SweepPlan, load_plan
+from qatexp.store.heartbeat import EXPIRY_SECONDS
 from qatexp.sweep.resume import in_folder, resumed, search_is_done
+from qatexp.sweep.search import pulse as search_pulse
+from qatexp.sweep.search.limits import read_limits
+from qatexp.sweep.search.pulse import is_beating, pulse
+from qatexp.sweep.search.results import tell
 from qatexp.sweep.search.workers import Worker
 
 
@@ -76,6 +82,34 @@ def test_failures_are_told_and_made_up_for_by_the_next_command(search, trials):
     assert study.trials[6].state is TrialState.COMPLETE
 
 
+@pytest.mark.parametrize(
+    ("stage", "launched"),
+    [("qat", ["0", "1", "2", "3", "4", "5"]), ("process", ["0", "1", "0", "2", "3", "4", "5"])],
+    ids=["by itself", "killed"],
+)
+def test_what_failed_in_a_batch_that_was_cut_off_does_not_run_again(
+    search, trials, stage, launched
+):
+    """A killed process does: it may have been so with its sweep."""
+    trials.ends, trials.stage = {0: "failed", 1: "late"}, stage
+    with pytest.raises(KeyboardInterrupt):
+        search(trials, n_jobs=2)
+    study, _ = search(trials, n_jobs=2)
+    assert trials.launched == launched
+    failed = study.trials[0].state is TrialState.FAIL
+    assert failed is (stage == "qat")
+
+
+def test_a_point_that_was_asked_for_and_not_taken_is_the_next_one(search, trials):
+    """A process may have ended between the two; each point would be asked for twice since."""
+    space = ["qconfig.bits=choice(8,4)", "seed=range(0,2)"]
+    study, _ = search(trials, *space, sampler="grid", n_trials=1)
+    study.enqueue_trial({"qconfig.bits": 8, "seed": 1})
+    study, _ = search(trials, *space, sampler="grid", n_trials=9)
+    assert trials.launched == ["0", "1", "2", "3"]
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 4
+
+
 def test_a_small_space_is_tried_once_and_no_more(search, trials, caplog):
     caplog.set_level("INFO")
     study, _ = search(trials, "qconfig.bits=choice(2,4)", "seed=0,1", n_trials=10)
@@ -133,6 +167,60 @@ def test_a_trial_of_a_living_process_is_left_to_it(search, trials, tmp_path):
         assert session.elsewhere == frozenset({"1"})
     search(trials, n_trials=3)  # it has died in the meantime
     assert trials.launched == ["0", "0", "2", "1"]
+
+
+@pytest.fixture
+def shared(search, trials, tmp_path_factory, monkeypatch):
+    """A sweep in a folder of its own that shares a study, in which another folder has a trial."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("home"))
+    settings = {"storage": "sqlite:///study.db", "study_name": "mine"}
+    study, _ = search(trials, n_trials=1, **settings)
+
+    def run(seen, **more):
+        trial = study.ask()
+        trial.set_user_attr("qatexp.folder", "/on/another/machine")
+        trial.set_user_attr("qatexp.worker", "node7-1-1")
+        study.set_user_attr("qatexp.seen.node7-1-1", seen)
+        return search(trials, n_trials=3, **settings, **more)
+
+    return run
+
+
+def test_a_trial_of_another_machine_keeps_no_sweep_open(shared, trials):
+    study, session = shared(seen=time.time())
+    assert trials.launched == ["0", "2"]
+    assert session.elsewhere == frozenset()
+    (own,) = {trial.user_attrs["qatexp.worker"] for trial in study.trials[2:]}
+    assert study.user_attrs[f"qatexp.seen.{own}"] == 0  # it has ended, and keeps nothing
+
+
+def test_a_trial_of_a_machine_that_is_gone_is_run_by_another_one(shared, trials):
+    study, session = shared(seen=time.time() - EXPIRY_SECONDS - 1)
+    assert trials.launched == ["0", "1", "2"]
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
+    assert session.elsewhere == frozenset()
+
+
+@pytest.mark.parametrize("storage", ["study.journal", "sqlite:///study.db"])
+def test_a_process_renews_its_sign_of_life(search, trials, monkeypatch, tmp_path, storage):
+    monkeypatch.chdir(tmp_path)
+    study, _ = search(trials, n_trials=1, storage=storage)
+    monkeypatch.setattr(search_pulse, "RENEW_SECONDS", 0.01)
+    with pulse(study, "mine"):
+        first = study.user_attrs["qatexp.seen.mine"]
+        while study.user_attrs["qatexp.seen.mine"] == first:
+            assert is_beating(study, "mine")
+    assert not is_beating(study, "mine")
+
+
+def test_what_another_process_has_ended_is_not_told_again(make_task, search, trials, caplog):
+    study, _ = search(trials, n_trials=1)
+    task = make_task()
+    trial = study.ask()
+    study.tell(trial, [90.0, 1000.0])
+    limits = read_limits([], [])
+    tell(study, trial, trials.folder, objectives=task.settings.objectives, limits=limits)
+    assert "trial 1 was taken by another process, as this one stood still" in caplog.text
 
 
 def test_a_study_of_another_search_is_refused(search, trials, tmp_path, monkeypatch):
