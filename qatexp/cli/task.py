@@ -80,8 +80,10 @@ def task(composed: DictConfig) -> None:
 
 def run_tracked(config: ExperimentConfig, folder: Path, *, overrides: list[str]) -> Record:
     """Run an experiment inside an MLflow run, where tracking is enabled."""
-    from qatexp.pipeline import run
-    from qatexp.tracking import open_store, sigterm_raises
+    from qatexp.tracking import begin_store, open_store, sigterm_raises
+
+    begin_store(config.tracking, home=Path.cwd())
+    from qatexp.pipeline import run  # loads torch
 
     with ExitStack() as stack:
         stack.enter_context(sigterm_raises())

@@ -11,6 +11,7 @@ from qatexp.results.units import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 History = Sequence[Mapping[str, float]]
 _ROWS = {"loss": "training loss", "val_top1": "validation top-1, %"}
@@ -34,8 +35,10 @@ def training_curves(history: Mapping[str, History], path: Path) -> None:
     metrics = [key for key in _ROWS if any(key in row for r in trainings.values() for row in r)]
     if not metrics:
         return _say_that_nothing_was_trained(path)
-    figure = new_figure(3.6 * len(trainings) + 1.0, 2.3 * len(metrics) + 0.6)
-    grid = figure.subplots(len(metrics), len(trainings), squeeze=False, sharex="col")
+    figure = new_figure(3.6 * len(trainings) + 1.0, 2.3 * len(metrics) + 0.6, layout=None)
+    grid = figure.subplots(
+        len(metrics), len(trainings), squeeze=False, sharex="col", gridspec_kw=_margins(figure)
+    )
     for column, (name, rows) in enumerate(trainings.items()):
         title_(grid[0][column], f"{name}: {counted(len(rows), 'epoch')}")
         grid[-1][column].set_xlabel("epoch", color=INK)
@@ -44,6 +47,13 @@ def training_curves(history: Mapping[str, History], path: Path) -> None:
             if column == 0:
                 grid[row][column].set_ylabel(_ROWS[key], color=INK)
     return save(figure, path)
+
+
+def _margins(figure: Figure) -> dict[str, float]:
+    """Room for titles and labels, in inches: their sizes are known, and measuring takes longer."""
+    width, height = figure.get_size_inches()
+    left, right, bottom, top = 0.8 / width, 1 - 0.45 / width, 0.5 / height, 1 - 0.3 / height
+    return {"left": left, "right": right, "bottom": bottom, "top": top, "wspace": 0.22}
 
 
 def _draw_curve_(axes: Axes, rows: History, key: str, colour: str) -> None:

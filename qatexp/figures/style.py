@@ -29,11 +29,13 @@ _DPI = 150
 _LIGHT = 0.45
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches, that lays itself out."""
+def new_figure(
+    width: float, height: float, *, layout: Literal["constrained"] | None = "constrained"
+) -> Figure:
+    """An empty figure, in inches, that lays itself out unless `layout` is None."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
+    return Figure(figsize=(width, height), dpi=_DPI, layout=layout, facecolor="white")
 
 
 def tidy_(axes: Axes, *, grid: Literal["x", "y", "both"] = "both") -> None:

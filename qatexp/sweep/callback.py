@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,18 @@ class SweepCallback(Callback):
         from qatexp.config.parse import parse
         from qatexp.errors import QatexpError
         from qatexp.sweep.grid import announced
-        from qatexp.sweep.launchers import warn_of_joblib
+        from qatexp.sweep.launchers import runs_here, warn_of_joblib
         from qatexp.sweep.opening import open_sweep
+        from qatexp.tracking import begin_store
 
         warn_of_joblib(config.hydra.launcher)
         folder = Path(config.hydra.sweep.dir)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            session = open_sweep(parse(config), folder, announced())
+            common = parse(config)
+            if begin_store(common.tracking, home=Path.cwd()) and runs_here(config.hydra.launcher):
+                import_module("qatexp.pipeline")  # with torch, which the first trial would load
+            session = open_sweep(common, folder, announced())
         except (QatexpError, OSError) as problem:
             raise SystemExit(f"qatexp: {problem}") from problem
         self.parent_run_id = session.run_id

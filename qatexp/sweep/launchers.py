@@ -48,6 +48,11 @@ def check_launcher(chosen: DictConfig, points: Sequence[ExperimentConfig]) -> bo
     return launcher.queues
 
 
+def runs_here(chosen: DictConfig) -> bool:
+    """Whether trials run in this process, one after the other: Hydra's own launcher."""
+    return str(chosen._target_).endswith(".BasicLauncher")
+
+
 def warn_of_joblib(chosen: DictConfig) -> None:
     """Say what joblib's launcher is, where a sweep starts with it."""
     if str(chosen._target_).startswith(_JOBLIB):

@@ -10,7 +10,7 @@ from qatexp.tracking.preflight import check_reachable
 from qatexp.tracking.reading import LoggedRun, LoggedRuns, read_runs
 from qatexp.tracking.registry import Registered
 from qatexp.tracking.run import RunLog
-from qatexp.tracking.store import Store, open_store
+from qatexp.tracking.store import Store, begin_store, open_store
 from qatexp.tracking.termination import sigterm_raises
 from qatexp.tracking.ui import ui_hint
 from qatexp.tracking.uri import resolve_uri
@@ -24,6 +24,7 @@ __all__ = [
     "Registered",
     "RunLog",
     "Store",
+    "begin_store",
     "check_reachable",
     "fetch_texts",
     "open_store",

@@ -4,13 +4,40 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
+from threading import Thread
 
 from qatexp.store.lock import moment_lock
 from qatexp.tracking.client import quiet, translated
 from qatexp.tracking.uri import artifact_folder, sqlite_uri
 
 logger = logging.getLogger(__name__)
+
+_CREATE = """
+import sys
+from pathlib import Path
+from qatexp.tracking.database import ensure_database
+ensure_database(Path(sys.argv[1]))
+"""
+
+
+def begin_database(path: Path) -> bool:
+    """Begin to create the database at `path` in a process of its own, if it is not there.
+
+    `ensure_database` waits for that process; should it fail, it does the work itself, and says
+    what is wrong.
+
+    Returns:
+        Whether there was anything to begin.
+    """
+    if _is_filled(path):
+        return False
+    command = [sys.executable, "-c", _CREATE, str(path)]
+    silent = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    Thread(target=subprocess.run, args=(command,), kwargs=silent, daemon=True).start()
+    return True
 
 
 def ensure_database(path: Path) -> None:

@@ -11,7 +11,7 @@ from qatexp.config.schema import TrackingConfig
 from qatexp.errors import TrackingError
 from qatexp.machine.processes import this_process
 from qatexp.tracking.client import connect, translated
-from qatexp.tracking.database import ensure_database
+from qatexp.tracking.database import begin_database, ensure_database
 from qatexp.tracking.experiment import ensure_experiment
 from qatexp.tracking.names import tag_text
 from qatexp.tracking.processes import PROCESS_TAG, close_dead_runs
@@ -25,6 +25,26 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 NOTE_TAG = "mlflow.note.content"
+
+
+def begin_store(config: TrackingConfig, *, home: Path) -> bool:
+    """Begin to create the local database where it is missing, beside whatever comes next.
+
+    Loading torch takes as long as that: on a machine with two cores, neither waits for the other.
+    `open_store` waits for the database.
+
+    Args:
+        config: Where to log.
+        home: The project's folder, which holds `multirun/`.
+
+    Returns:
+        Whether there was anything to begin.
+
+    Raises:
+        TrackingError: the path of the database has characters that a URI cannot carry.
+    """
+    database = sqlite_path(resolve_uri(config, home=home)) if config.enabled else None
+    return database is not None and begin_database(database)
 
 
 def open_store(config: TrackingConfig, *, home: Path) -> Store:

@@ -2,12 +2,13 @@ import getpass
 import multiprocessing
 import shutil
 import sqlite3
+import time
 
 import pytest
 
 from qatexp.config.schema import TrackingConfig
 from qatexp.errors import TrackingError
-from qatexp.tracking import open_store
+from qatexp.tracking import begin_store, open_store
 from qatexp.tracking.database import ensure_database
 from qatexp.tracking.view import SUPERSEDED_TAG
 
@@ -35,6 +36,25 @@ def test_the_leftover_of_a_killed_creation_does_not_matter(tmp_path, monkeypatch
     ensure_database(tmp_path / "runs.db")
     assert (tmp_path / "runs.db").stat().st_size == empty_database.stat().st_size
     assert not (tmp_path / "runs.db.new").exists()
+
+
+def test_a_database_that_was_begun_is_waited_for(tmp_path, monkeypatch):
+    """The process that makes it holds the lock; this one would not know how."""
+    config = TrackingConfig(uri="sqlite:///runs.db")
+    assert begin_store(config, home=tmp_path)
+    while not (tmp_path / "runs.db.lock").exists():
+        time.sleep(0.01)
+    monkeypatch.setattr("qatexp.tracking.database._create", lambda _: pytest.fail("made twice"))
+    assert open_store(config, home=tmp_path).experiment_id != "0"
+    assert not begin_store(config, home=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "config", [TrackingConfig(enabled=False), TrackingConfig(uri="http://127.0.0.1:1")], ids=str
+)
+def test_nothing_is_begun_where_there_is_no_local_database(tmp_path, config):
+    assert not begin_store(config, home=tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
