@@ -40,7 +40,8 @@ SWEEP = (
 TRIALS = 12
 DONE = re.compile(r"^(\w+) done in [\d.]+ s$")
 """A stage that was computed; `(from the cache)` follows where it was not."""
-TRIAL = re.compile(r"#(\d+) : ")
+TRIAL = re.compile(r", in multirun/sweep/[\w-]+/(\d+)$")
+"""Where a trial starts; Hydra's own `#3` counts anew in every attempt."""
 CACHED = ("fp32", "export_fp32", "ptq", "export_ptq", "qat", "export_qat")
 """Stages that must not be computed again once they have ended."""
 
