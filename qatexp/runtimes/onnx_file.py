@@ -178,6 +178,7 @@ def write_onnx(model: nn.Module, example: Tensor, path: Path, config: ExportConf
         _strip_(program.model)
         pack_(program.model, config.pack, opset=opset)
         separate_zero_points_(program.model)
+        _drop_unused_(program.model.graph)
         proto = ir.to_proto(program.model)
         del proto.graph.value_info[:]
         onnx.checker.check_model(proto, full_check=True)
@@ -226,6 +227,18 @@ def _drop_defaults_(node: ir.Node) -> None:
         attribute = node.attributes.get(name)
         if attribute is not None and attribute.value == default:
             del node.attributes[name]
+
+
+def _drop_unused_(graph: ir.Graph) -> None:
+    """Remove constants that no operator reads any more: runtimes warn of each."""
+    results = set(graph.outputs)
+    unused = [
+        name
+        for name, value in graph.initializers.items()
+        if not value.uses() and value not in results
+    ]
+    for name in unused:
+        del graph.initializers[name]
 
 
 @contextmanager

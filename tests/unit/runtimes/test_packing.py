@@ -1,6 +1,7 @@
 """Weights of few bits are stored in few bits, and computed in integers all the same."""
 
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
 from torch import nn
@@ -118,3 +119,18 @@ def test_an_older_opset_stores_two_bits_in_four_and_warns(images, tmp_path):
 )
 def test_bytes_are_those_of_the_container(bits, config, size):
     assert weight_bytes(1001, bits, config) == size
+
+
+@pytest.mark.parametrize("pack", list(Pack), ids=lambda pack: pack.name)
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_session_of_default_options_has_nothing_to_warn_of(images, tmp_path, bits, pack, capfd):
+    """Whoever deploys the file opens it without this package; 2 is ONNX Runtime's default."""
+    path = tmp_path / "model.onnx"
+    onnxruntime.export(converted(images, bits), images, path, ExportConfig(pack=pack))
+    options = ort.SessionOptions()
+    options.log_severity_level = 2
+    ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    assert capfd.readouterr() == ("", "")
+    graph = onnx.load(path).graph
+    read = {name for node in graph.node for name in node.input}
+    assert {item.name for item in graph.initializer} <= read
