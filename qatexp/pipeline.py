@@ -22,9 +22,10 @@ from qatexp.records.ending import ending_of
 from qatexp.stages.allocation import allocate_bits
 from qatexp.stages.context import Context, open_context
 from qatexp.stages.data import data
+from qatexp.stages.deploy import DEPLOY_FILE, write_deployment
 from qatexp.stages.environment import environment
 from qatexp.stages.evaluate import Candidate, quantized
-from qatexp.stages.export import convert_and_export, export_fp32
+from qatexp.stages.export import ARTIFACTS, convert_and_export, export_fp32
 from qatexp.stages.fp32 import control, fp32
 from qatexp.stages.gate import train_quantized
 from qatexp.stages.measure import measure
@@ -108,6 +109,7 @@ def _run_stages(context: Context, record: Record) -> Record:
         # Only after a target is reached is it known how long the control has to train.
         candidates |= _control(context, baseline) if has_target else {}
     variants, parity = measure(context, candidates)
+    write_deployment(context, variants)
     oscillation = {} if trained is None else {"oscillation": trained.oscillation}
     chosen = {} if choice is None else choice.summary(context, prepared.plan, variants)
     return replace(
@@ -220,6 +222,7 @@ def _track(record: Record, figures: list[Path], context: Context, tracker: RunLo
         example = context.data.example(1).cpu().numpy()
         for name, variant in record.variants.items():
             tracker.log_model(context.folder / variant.file, name=name, input_example=example)
+        tracker.log_artifacts([context.folder / ARTIFACTS / DEPLOY_FILE])
     with TemporaryDirectory() as folder:
         write_record(record, Path(folder))
         tracker.log_artifacts([Path(folder) / RECORD_FILE, context.folder / CONFIG_FILE])

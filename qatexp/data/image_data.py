@@ -72,6 +72,7 @@ class ImageData:
         self._test_fingerprint = contents["test"]
         self._config, self._placement = config, placement
         self._parts, self._normalise = parts, normalise
+        self._resize = geometry.resize
 
     def size(self, split: str) -> int:
         """Count the images of train, val, calibration or test."""
@@ -174,6 +175,7 @@ class ImageData:
         return {
             "name": self.name,
             "classes": len(self.classes),
+            "class_names": list(self.classes),
             "train": self.size("train"),
             "val": self.size("val"),
             "test": self.size("test"),
@@ -183,6 +185,19 @@ class ImageData:
             "placement": self._placement.value,
             "mean": list(self._normalise.mean),
             "std": list(self._normalise.std),
+        }
+
+    def preprocessing(self) -> dict[str, Any]:
+        """Return what evaluation does with an image, in that order, as JSON types."""
+        return {
+            "channels": {1: "grey", 3: "RGB"}.get(self.channels, self.channels),
+            "resize_shorter_side": self._resize,
+            "centre_crop": list(self.image_size),
+            "divide_by": 255,
+            "mean": list(self._normalise.mean),
+            "std": list(self._normalise.std),
+            "layout": "NCHW",
+            "dtype": "float32",
         }
 
     def _part(self, split: str) -> Part:

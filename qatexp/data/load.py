@@ -89,10 +89,13 @@ def load_data(
 
 
 def _line(data: ImageData) -> str:
-    """``digits: 1,294 train, 144 val, 359 test images of 1x8x8, 10 classes``."""
+    """One line: ``digits: 1,294 train, 144 val, 359 test images of 1x8x8, 10 classes, ...``."""
     counts = ", ".join(f"{data.size(split):,} {split}" for split in ("train", "val", "test"))
     shape = "x".join(str(size) for size in (data.channels, *data.image_size))
-    return f"{data.name}: {counts} images of {shape}, {len(data.classes):,} classes"
+    normal = data.preprocessing()
+    mean, std = (" ".join(f"{v:.3f}" for v in normal[key]) for key in ("mean", "std"))
+    classes = f"{len(data.classes):,} classes"
+    return f"{data.name}: {counts} images of {shape}, {classes}, mean {mean}, std {std}"
 
 
 def _geometry(source: Source, config: DatasetConfig) -> Geometry:

@@ -16,15 +16,24 @@ import torch
 from torch import Tensor, nn
 
 from qatexp.config.schema import ExportConfig
-from qatexp.runtimes.onnx_file import INPUT, write_onnx
+from qatexp.runtimes.onnx_file import INPUT, OUTPUT, write_onnx
 from qatexp.runtimes.packing import packing_warnings
 from qatexp.runtimes.saturation import PRECISE_OPTION
-from qatexp.runtimes.sessions import PLUMBING, needs_precision, open_session, run_session
+from qatexp.runtimes.sessions import (
+    INTEGER_OPTIONS,
+    PLUMBING,
+    needs_precision,
+    open_session,
+    run_session,
+)
 from qatexp.runtimes.tensors import quantized_tensors
 
 SUFFIX = ".onnx"
 
 __all__ = [
+    "INPUT",
+    "INTEGER_OPTIONS",
+    "OUTPUT",
     "SUFFIX",
     "Description",
     "caller",

@@ -35,6 +35,8 @@ PLUMBING = {
     "Cast",
 }
 """Operators that convert or move values; they compute nothing that could be in integers."""
+INTEGER_OPTIONS = {"session.qdqisint8allowed": "1"}
+"""Without it, signed activations (qconfig.backend=xnnpack) stay in float on x86."""
 
 
 def open_session(
@@ -62,8 +64,8 @@ def open_session(
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Without it, signed activations (qconfig.backend=xnnpack) stay in float on x86.
-    options.add_session_config_entry("session.qdqisint8allowed", "1")
+    for entry in INTEGER_OPTIONS.items():
+        options.add_session_config_entry(*entry)
     if needs_precision(path if content is None else content):
         options.add_session_config_entry(*PRECISE_OPTION)
     options.log_severity_level = 3  # the runtime's warnings speak to its own developers

@@ -231,6 +231,7 @@ def test_the_summary_is_what_the_record_says(load: Any):
     assert summary | {"mean": 0, "std": 0, "fingerprint": 0, "test_fingerprint": 0} == {
         "name": "digits",
         "classes": 10,
+        "class_names": list("0123456789"),
         "train": 1294,
         "val": 144,
         "test": 359,
@@ -273,7 +274,7 @@ def test_the_log_describes_the_data_in_one_line(load: Any, caplog: Any):
         data = load("digits", val_fraction=0.1)
     (line,) = (item for item in caplog.records if item.name == "qatexp.data.load")
     assert line.getMessage() == (
-        "digits: 1,294 train, 144 val, 359 test images of 1x8x8, 10 classes"
+        "digits: 1,294 train, 144 val, 359 test images of 1x8x8, 10 classes, mean 0.306, std 0.376"
     )
     (details,) = (item for item in caplog.records if item.name == "qatexp.details")
     assert data.fingerprint in details.getMessage()
