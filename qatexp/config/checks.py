@@ -10,7 +10,16 @@ from pathlib import Path
 
 from qatexp.config.constraints import Range
 from qatexp.config.criteria import check_selection
-from qatexp.config.schema import Backend, Budget, Decay, ExperimentConfig, Pack, Select, Teacher
+from qatexp.config.schema import (
+    Backend,
+    Budget,
+    Decay,
+    ExperimentConfig,
+    Pack,
+    QConfig,
+    Select,
+    Teacher,
+)
 from qatexp.config.targets import check_target
 from qatexp.errors import ConfigError
 
@@ -177,6 +186,21 @@ def _check_recipe(config: ExperimentConfig) -> None:
             "other: how long wider bits last depends on the number of epochs; set "
             "schedule.qat.decay=cosine."
         )
+    if bits and min(bits) <= (narrowest := _narrowest_bits(config.qconfig)):
+        wider = f"{narrowest + 1} to 8" if narrowest < 8 else "none"
+        raise ConfigError(
+            f"schedule.qat.progressive.bits={bits} is not possible: training starts at wider bits "
+            f"than it ends with, and the narrowest of qconfig are {narrowest}; allowed: {wider}. "
+            "Lower qconfig.bits, or set schedule.qat.progressive.bits=[]."
+        )
+
+
+def _narrowest_bits(qconfig: QConfig) -> int:
+    """The fewest bits that a quantizer may end with."""
+    found = [qconfig.weight.bits, qconfig.activation.bits, qconfig.first_last_bits]
+    found += [bits for rule in qconfig.layers for bits in (rule.weight_bits, rule.activation_bits)]
+    found += qconfig.auto.choices if qconfig.auto.budget is not None else []
+    return min(bits for bits in found if bits is not None)
 
 
 def _check_target(config: ExperimentConfig) -> None:

@@ -649,6 +649,20 @@ print(sorted({"torch", "torchvision", "mlflow", "numpy", "matplotlib"} & set(sys
             id="bits of a stem",
         ),
         pytest.param(
+            ["schedule.qat.progressive.bits=[8,4]"],
+            "schedule.qat.progressive.bits=[8, 4] is not possible: training starts at wider bits "
+            "than it ends with, and the narrowest of qconfig are 8; allowed: none. Lower "
+            "qconfig.bits, or set schedule.qat.progressive.bits=[].",
+            id="bits that are not wider",
+        ),
+        pytest.param(
+            ["schedule.qat.progressive.bits=[8,4]", "qconfig.layers=[{match: a, weight_bits: 4}]"],
+            "schedule.qat.progressive.bits=[8, 4] is not possible: training starts at wider bits "
+            "than it ends with, and the narrowest of qconfig are 4; allowed: 5 to 8. Lower "
+            "qconfig.bits, or set schedule.qat.progressive.bits=[].",
+            id="bits of which one is not wider",
+        ),
+        pytest.param(
             ["export.pack=direct", "qconfig.layers=[{match: a, weight_bits: 2}]"],
             "qconfig.layers[0].weight_bits=2 is not possible with export.pack=direct: ONNX Runtime "
             "does not load INT2 that DequantizeLinear reads; use export.pack=cast, or 3 and more "
