@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, get_args, get_type_hints
+import re
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from typing import Any, get_args, get_origin, get_type_hints
 
-from qatexp.config.constraints import Range
+from qatexp.config.constraints import Constraint, Range
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import ConfigError
 
+_INDEX = re.compile(r"\[\d+\]")
 _OPEN = ("model.", "dataset.", "schedule.optimizer.")
 _AROUND = (
     "tracking",
@@ -57,18 +60,46 @@ def unknown_key(key: str) -> ConfigError:
 
 
 def allowed_at(key: str) -> str | None:
-    """Say which numbers a key of the schema takes: ``allowed: 2 to 8``.
+    """Say what a key of the schema takes: ``allowed: 2 to 8, or null``.
 
     Args:
-        key: full key, ``qconfig.bits``; None where it does not exist or has no range.
+        key: full key, ``qconfig.bits``; None where it does not exist, or is a branch.
     """
+    key = _INDEX.sub("", key)
     *parents, last = key.split(".")
     schema: type[Any] | None = ExperimentConfig
     for name in parents:
         schema = None if schema is None else _schema_of(schema, name)
     found = [item for item in dataclasses.fields(schema) if item.name == last] if schema else []
-    ranges = [limit for item in found for limit in item.metadata.get("constraints", ())]
-    return next((limit.allowed() for limit in ranges if isinstance(limit, Range)), None)
+    if schema is None or not found:
+        return None
+    hint = get_type_hints(schema)[last]
+    values = _values(key, hint, found[0].metadata.get("constraints", ()))
+    if values is None:
+        return None
+    return f"allowed: {values}{', or null' if type(None) in get_args(hint) else ''}"
+
+
+def _values(key: str, hint: Any, constraints: Iterable[Constraint]) -> str | None:
+    """Name the values of one type, without null."""
+    limits = [limit for limit in constraints if isinstance(limit, Range)]
+    if limits:
+        return limits[0].allowed().removeprefix("allowed: ")
+    types = [kind for kind in (hint, *get_args(hint)) if kind is not type(None)]
+    if get_origin(hint) is list:
+        return f"a list, {key}=[{_member(types[1])}]"
+    enums = [kind for kind in types if isinstance(kind, type) and issubclass(kind, Enum)]
+    if enums:
+        return ", ".join(item.name for item in enums[0])
+    words = {bool: "true, false", int: "a whole number", float: "a number", str: "a text"}
+    return next((words[kind] for kind in types if kind in words), None)
+
+
+def _member(kind: type[Any]) -> str:
+    """What stands in the brackets of a list: ``{match: ..., skip: ...}`` or ``...``."""
+    if not dataclasses.is_dataclass(kind):
+        return "..."
+    return f"{{{', '.join(f'{item.name}: ...' for item in dataclasses.fields(kind))}}}"
 
 
 def _check_branch(content: Mapping[str, Any], schema: type[Any], branch: str) -> None:

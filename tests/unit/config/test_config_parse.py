@@ -53,7 +53,44 @@ THREADS = "allowed: a whole number from 1, or a list of such numbers."
             id="whole number",
         ),
         pytest.param(
-            "seed=null", "seed: Incompatible value 'None' for field of type 'int'.", id="null"
+            "seed=null",
+            "seed=null is not possible; allowed: at least 0; leave it out for its default.",
+            id="null",
+        ),
+        pytest.param(
+            "qconfig.bits=null",
+            "qconfig.bits=null is not possible; allowed: 2 to 8; qconfig.weight.bits=null or "
+            "qconfig.activation.bits=null leave one of them in float.",
+            id="null for both bits",
+        ),
+        pytest.param(
+            "qconfig.quantizer=null",
+            "qconfig.quantizer=null is not possible; allowed: lsq, minmax_ema, pact, dorefa; leave "
+            "it out for its default.",
+            id="null for a name",
+        ),
+        pytest.param(
+            "qconfig.weight.bits=x",
+            "qconfig.weight.bits: Value 'x' of type 'str' could not be converted to Integer; "
+            "allowed: 2 to 8, or null.",
+            id="a key that may be null",
+        ),
+        pytest.param(
+            "schedule.control=x",
+            "schedule.control: Value 'x' is not a valid bool (type str); allowed: true, false.",
+            id="neither true nor false",
+        ),
+        pytest.param(
+            "qconfig.layers=fc",
+            "qconfig.layers: the value is no list; allowed: a list, qconfig.layers=[{match: ..., "
+            "weight_bits: ..., activation_bits: ..., granularity: ..., skip: ...}].",
+            id="one value for a list of rules",
+        ),
+        pytest.param(
+            "measure.batch_sizes=[a]",
+            "measure.batch_sizes[0]: Value 'a' of type 'str' could not be converted to Integer; "
+            "allowed: a list, measure.batch_sizes=[...].",
+            id="a member of a list",
         ),
         pytest.param(
             "qconfig.bits=9", "qconfig.bits=9 is not possible; allowed: 2 to 8.", id="range"
