@@ -13,9 +13,10 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from qatexp.errors import DataError, StoreError
@@ -24,11 +25,13 @@ from qatexp.store.checked import read_checked, write_checked
 
 _log = logging.getLogger(__name__)
 
-LAYOUT = 1
+LAYOUT = 2
 """Of the index; another one is not read."""
 QUIET_SECONDS = 2.0
 """Coarsest times of a file system. A file that was changed so shortly before it was read may be
 changed again without another time, so that its folder is not trusted yet."""
+NAMED = 5
+"""Files that a message names; of more it tells the number."""
 THREADS = 8
 """Folders at a time: what takes long is waiting for disks and servers."""
 
@@ -58,7 +61,25 @@ class _Listing:
     """Time of the last change (Unix time)."""
 
 
-def contents_digest(files: Iterable[tuple[str, int]], *, root: str, index: Path | None) -> str:
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What reading a folder's files has found."""
+
+    digest: str
+    problems: tuple[str, ...]
+
+
+ProblemOf = Callable[[str], str | None]
+"""Says in a sentence what is wrong with the file of a path; None: nothing."""
+
+
+def contents_digest(
+    files: Iterable[tuple[str, int]],
+    *,
+    root: str,
+    index: Path | None,
+    problem_of: ProblemOf | None = None,
+) -> str:
     """Hash names below a folder, labels and content of files, in their order.
 
     The same files somewhere else have the same hash.
@@ -67,12 +88,13 @@ def contents_digest(files: Iterable[tuple[str, int]], *, root: str, index: Path 
         files: path and label of each; the paths begin with `root`.
         root: the folder that they are in.
         index: folder of the index; None reads all files.
+        problem_of: asked of every file that is read; None: any content will do.
 
     Returns:
         64 hexadecimal digits.
 
     Raises:
-        DataError: a file cannot be read.
+        DataError: files cannot be read, or have a problem; the first of them are named.
     """
     listed = [(*os.path.split(path), label) for path, label in files]
     names: dict[str, list[str]] = {}
@@ -80,7 +102,7 @@ def contents_digest(files: Iterable[tuple[str, int]], *, root: str, index: Path 
         names.setdefault(folder, []).append(name)
     folders = [_Folder(path, tuple(found)) for path, found in names.items()]
     path = None if index is None else index / _index_name(root)
-    rows = _rows(folders, path, root)
+    rows = _rows(folders, path, root, problem_of)
     content = [
         [os.path.relpath(folder.path, root).replace(os.sep, "/"), rows[folder.path].content]
         for folder in folders
@@ -89,7 +111,9 @@ def contents_digest(files: Iterable[tuple[str, int]], *, root: str, index: Path 
     return hashlib.sha256(json.dumps([content, labels]).encode()).hexdigest()
 
 
-def _rows(folders: Sequence[_Folder], index: Path | None, root: str) -> dict[str, _Row]:
+def _rows(
+    folders: Sequence[_Folder], index: Path | None, root: str, problem_of: ProblemOf | None
+) -> dict[str, _Row]:
     known = {} if index is None else _read_index(index)
     started = time.time()
     with ThreadPoolExecutor(THREADS) as pool:
@@ -100,18 +124,23 @@ def _rows(folders: Sequence[_Folder], index: Path | None, root: str) -> dict[str
         if changed:
             count = sum(len(folder.names) for folder in changed)
             _log.info("reading %d files in %s, whose content is not known yet", count, root)
-        contents = dict(
-            zip((folder.path for folder in changed), pool.map(_content, changed), strict=True)
+        read = dict(
+            zip(
+                (folder.path for folder in changed),
+                pool.map(partial(_content, problem_of=problem_of), changed),
+                strict=True,
+            )
         )
+    _refuse([problem for content in read.values() for problem in content.problems])
     found = {
-        path: _Row(listing.digest, contents[path]) if path in contents else known[path]
+        path: _Row(listing.digest, read[path].digest) if path in read else known[path]
         for path, listing in listings.items()
     }
     if index is not None and changed:
         quiet = {
             path: row
             for path, row in found.items()
-            if path not in contents or listings[path].newest < started - QUIET_SECONDS
+            if path not in read or listings[path].newest < started - QUIET_SECONDS
         }
         _write_index(index, quiet)
     return found
@@ -135,8 +164,18 @@ def _listing(folder: _Folder) -> _Listing:
     return _Listing(digest.hexdigest(), newest)
 
 
-def _content(folder: _Folder) -> str:
-    digest = hashlib.sha256()
+def _refuse(problems: Sequence[str]) -> None:
+    """Raise for files that are no images, before anything has been computed on the others."""
+    if not problems:
+        return
+    named, further = problems[:NAMED], len(problems) - NAMED
+    others = f" {further} further files cannot either." if further > 0 else ""
+    pronoun = "it" if len(problems) == 1 else "them"
+    raise DataError(f"{' '.join(named)}{others} Replace or remove {pronoun}.")
+
+
+def _content(folder: _Folder, problem_of: ProblemOf | None) -> _Content:
+    digest, problems = hashlib.sha256(), []
     for name in folder.names:
         path = os.path.join(folder.path, name)  # noqa: PTH118  see above
         try:
@@ -145,7 +184,9 @@ def _content(folder: _Folder) -> str:
         except OSError as problem:
             raise _unreadable(path, problem) from problem
         digest.update(f"{name}\0{content}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest()
+        if problem_of is not None and (found := problem_of(path)) is not None:
+            problems.append(found)
+    return _Content(digest.hexdigest(), tuple(problems))
 
 
 def _unreadable(path: str, problem: OSError) -> DataError:

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from torchvision.datasets import DatasetFolder
 
 from qatexp.data.contents import contents_digest
-from qatexp.data.folders import FolderImages
+from qatexp.data.folders import FolderImages, header_problem
 from qatexp.data.source import ImageTensors
 
 
@@ -34,14 +34,15 @@ def content_digest(dataset: Dataset[Any], *, index: Path | None) -> str | None:
         index: where it is kept which files have been read; None reads all of them.
 
     Raises:
-        DataError: a file cannot be read.
+        DataError: a file cannot be read, or one of our own image folders is no image.
     """
     own = getattr(dataset, "fingerprint", None)
     if isinstance(own, str):
         return own
     if isinstance(dataset, FolderImages):
         files = zip(dataset.paths, dataset.targets, strict=True)
-        return contents_digest(files, root=str(dataset.root), index=index)
+        root = str(dataset.root)
+        return contents_digest(files, root=root, index=index, problem_of=header_problem)
     if isinstance(dataset, DatasetFolder):
         return contents_digest(dataset.samples, root=str(dataset.root), index=index)
     return None

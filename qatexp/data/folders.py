@@ -13,6 +13,9 @@ from qatexp.data.geometry import converted
 from qatexp.data.source import LabelledImages
 from qatexp.errors import DataError
 
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+"""What Pillow raises for files that are damaged, no images, or too large."""
+
 
 class FolderImages(LabelledImages):
     """Images of ``folder/<class>/**``, as (RGB image, index of the class in `classes`).
@@ -49,10 +52,22 @@ class FolderImages(LabelledImages):
         try:
             with Image.open(path) as image:
                 return converted(image, channels=3, where=path), self.targets[index]
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
-            raise DataError(
-                f"{path} cannot be read as an image: {problem}. Replace or remove it."
-            ) from problem
+        except UNREADABLE as problem:
+            raise DataError(f"{not_an_image(path, problem)} Replace or remove it.") from problem
+
+
+def not_an_image(path: str, problem: Exception) -> str:
+    """Say that a file is no image, and what the library says of it."""
+    return f"{path} cannot be read as an image: {problem}."
+
+
+def header_problem(path: str) -> str | None:
+    """What is wrong with the beginning of an image file, without decoding it; None: nothing."""
+    try:
+        with Image.open(path):
+            return None
+    except UNREADABLE as problem:
+        return not_an_image(path, problem)
 
 
 def class_names(folder: Path) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,9 +37,9 @@ class Reading:
         self.read: list[str] = []
         read = contents._content
 
-        def noticed(folder: contents._Folder) -> str:
+        def noticed(folder: contents._Folder, **keys: Any) -> contents._Content:
             self.read.append(Path(folder.path).name)
-            return read(folder)
+            return read(folder, **keys)
 
         monkeypatch.setattr(contents, "_content", noticed)
 

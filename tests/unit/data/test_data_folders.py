@@ -84,10 +84,50 @@ def test_an_unreadable_image_is_named(load: Any, make_folders: Any, placement: P
 def test_an_unreadable_image_is_named_through_worker_processes(load: Any, make_folders: Any):
     root = make_folders()
     path = root / "test" / "dog" / "004.png"
-    path.write_bytes(b"not an image")
+    path.write_bytes(path.read_bytes()[:-30])  # its header is whole
     data = folders(load, root, placement=Placement.stream, workers=1, eval_batch_size=4)
     with pytest.raises(DataError, match=rf"^{path} cannot be read as an image: "):
         list(data.eval_batches("test"))
+
+
+@pytest.mark.parametrize(
+    ("placement", "keeps"),
+    [
+        pytest.param(Placement.memory, True, id="memory"),
+        pytest.param(Placement.stream, True, id="stream"),
+        pytest.param(Placement.stream, False, id="stream, nothing kept"),
+    ],
+)
+def test_files_that_are_no_images_are_named_before_anything_is_trained(
+    load: Any, make_folders: Any, tmp_path: Path, placement: Placement, keeps: bool
+):
+    root = make_folders(splits=("train", "test"), count=8)
+    paths = [root / "test" / "dog" / f"{index:03}.png" for index in range(1, 8)]
+    for path in paths:
+        path.write_bytes(b"not an image")
+    where = tmp_path / "kept" if keeps else None
+    with pytest.raises(DataError) as problem:
+        folders(load, root, where, placement=placement)
+    assert str(problem.value) == (
+        " ".join(
+            f"{path} cannot be read as an image: cannot identify image file {str(path)!r}."
+            for path in paths[:5]
+        )
+        + " 2 further files cannot either. Replace or remove them."
+    )
+    for path in paths:
+        path.unlink()
+    assert folders(load, root, where, placement=placement).size("test") == 9
+
+
+def test_headers_are_read_once(load: Any, make_folders: Any, tmp_path: Path, monkeypatch: Any):
+    root = make_folders()
+    monkeypatch.setattr("qatexp.data.contents.QUIET_SECONDS", -3600.0)  # files made just now count
+    folders(load, root, tmp_path / "kept", placement=Placement.stream)
+    asked: list[str] = []
+    monkeypatch.setattr("qatexp.data.fingerprint.header_problem", asked.append)
+    folders(load, root, tmp_path / "kept", placement=Placement.stream)
+    assert asked == []
 
 
 @BOTH
