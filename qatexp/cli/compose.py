@@ -6,7 +6,6 @@ import re
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
@@ -16,12 +15,14 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from qatexp.cli.hydra_keys import unknown_hydra_key
 from qatexp.config.composer import PointComposer
 from qatexp.config.keys import is_open, unknown_key
 from qatexp.config.parse import parse
 from qatexp.config.points import GRID_SWEEPER, SEARCH_SWEEPER, parse_overrides, sweep_points
 from qatexp.config.schema import ExperimentConfig
 from qatexp.config.sources import CONF
+from qatexp.config.suggestions import did_you_mean, nearest
 from qatexp.errors import ConfigError
 from qatexp.records.plan import SweepPlan
 from qatexp.sweep.exclude import AskedPoint, without_excluded
@@ -219,6 +220,8 @@ def _compose(name: str, overrides: Sequence[str], *, hydra: bool = False) -> Dic
         composed = compose(name, overrides=list(overrides), return_hydra_config=hydra)
     except (HydraException, OmegaConfBaseException) as problem:
         unknown = _NO_SUCH_KEY.match(str(problem))
+        if unknown is not None and unknown[1].startswith("hydra."):
+            raise unknown_hydra_key(unknown[1], _hydra_members(name, overrides)) from problem
         if unknown is not None and not is_open(unknown[1]):
             # Hydra advises to append it, which no branch but the open ones would take.
             raise unknown_key(unknown[1]) from problem
@@ -226,6 +229,13 @@ def _compose(name: str, overrides: Sequence[str], *, hydra: bool = False) -> Dic
     except ValueError as problem:  # Hydra's word for model=null, without the key
         raise ConfigError(f"{' '.join(overrides)}: {problem}") from problem
     return composed
+
+
+def _hydra_members(name: str, overrides: Sequence[str]) -> DictConfig:
+    """Hydra's branch with the chosen members of its groups, and none of their keys changed."""
+    groups = [item for item in overrides if item.startswith(("hydra/", "hydra.searchpath="))]
+    members: DictConfig = compose(name, overrides=groups, return_hydra_config=True).hydra
+    return members
 
 
 def _message(problem: Exception) -> str:
@@ -240,15 +250,10 @@ def _message(problem: Exception) -> str:
             choices.append(line.strip())
         elif line.strip() and not line.startswith(("    full_key", "    object_type")):
             kept.append(line.rstrip())
-    if choices and (near := _nearest(kept[0], choices)):
-        return f"{kept[0]}; did you mean {' or '.join(near)}?"
+    missing = _NO_SUCH_MEMBER.search(kept[0]) if choices else None
+    if missing is not None and nearest(missing[1], choices):
+        return f"{kept[0]}{did_you_mean(missing[1], choices)}"
     return "\n".join([*kept, ", ".join(choices)] if choices else kept)
-
-
-def _nearest(text: str, choices: list[str]) -> list[str]:
-    """The members of a group that look like the one that Hydra could not find."""
-    missing = _NO_SUCH_MEMBER.search(text)
-    return [] if missing is None else get_close_matches(missing[1], choices, n=2, cutoff=0.8)
 
 
 def _grammar_message(override: str, reason: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from qatexp.config.constraints import Constraint, Range
 from qatexp.config.schema import ExperimentConfig
+from qatexp.config.suggestions import did_you_mean
 from qatexp.errors import ConfigError
 
 _INDEX = re.compile(r"\[\d+\]")
@@ -127,6 +128,8 @@ def _schema_of(schema: type[Any], name: str) -> type[Any] | None:
 
 
 def _unknown(key: str, schema: type[Any], branch: str) -> ConfigError:
-    names = ", ".join(item.name for item in dataclasses.fields(schema))
+    names = [item.name for item in dataclasses.fields(schema)]
     place = f"in {branch.rstrip('.')}" if branch else "at the top"
-    return ConfigError(f"{key} is not a key of the configuration; allowed {place}: {names}.")
+    near = did_you_mean(key.rpartition(".")[2], names)
+    allowed = f"allowed {place}: {', '.join(names)}"
+    return ConfigError(f"{key} is not a key of the configuration; {allowed}{near}")

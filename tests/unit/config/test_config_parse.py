@@ -140,6 +140,12 @@ THREADS = "allowed: a whole number from 1, or a list of such numbers."
             id="range in a list",
         ),
         pytest.param(
+            "target.max_drops=1",
+            "target.max_drops is not a key of the configuration; allowed in target: max_drop, "
+            "epochs; did you mean max_drop?",
+            id="misspelt key",
+        ),
+        pytest.param(
             "qconfig.layers=[{match: fc, bits: 4}]",
             "qconfig.layers[0].bits is not a key of the configuration; "
             "allowed in qconfig.layers[0]: match, weight_bits, activation_bits, granularity, skip.",
