@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -10,8 +9,12 @@ from fnmatch import fnmatchcase
 from torch import fx
 
 from qatexp.config.schema import Granularity, LayerRule, QConfig
+from qatexp.config.suggestions import did_you_mean
 from qatexp.errors import QuantizationError
 from qatexp.quantization.graph_ops import WEIGHTED, is_op, layer_name
+
+NAMED = 10
+"""Layers that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ def resolve_layers(graph: fx.Graph, qconfig: QConfig) -> dict[fx.Node, LayerBits
     A later rule overrides an earlier one; a rule overrides `first_last_bits`.
 
     Raises:
-        QuantizationError: a rule's pattern matches no layer; the message lists close names.
+        QuantizationError: a rule's pattern matches no layer; the message lists those there are.
     """
     nodes = weighted_nodes(graph)
     names = [layer_name(node) for node in nodes]
@@ -88,8 +91,9 @@ def fixed_bits(name: str, qconfig: QConfig, *, at_end: bool) -> tuple[bool, bool
 def _check_matches(rule: LayerRule, names: Sequence[str]) -> None:
     if any(fnmatchcase(name, rule.match) for name in names):
         return
-    close = difflib.get_close_matches(rule.match, names, n=5, cutoff=0.3) or list(names[:5])
+    further = len(names) - NAMED
+    more = f" and {further} more, which `qatexp analyze` lists" if further > 0 else ""
     raise QuantizationError(
-        f"qconfig.layers: the pattern {rule.match!r} matches no conv or linear layer; "
-        f"close names are {', '.join(close)}."
+        f"qconfig.layers: the pattern {rule.match!r} matches no conv or linear layer"
+        f"{did_you_mean(rule.match, names)} The layers are {', '.join(names[:NAMED])}{more}."
     )

@@ -125,7 +125,12 @@ def test_a_layer_pattern_that_matches_nothing_costs_no_training(tmp_path, caplog
     caplog.set_level("INFO", "qatexp")
     error = failed(tmp_path, "qconfig.layers=[{match: blokcs.0.conv1, weight_bits: 4}]")
     assert (error["stage"], error["kind"]) == ("fp32", "quantization")
-    assert "close names are blocks.0.conv1" in error["message"]
+    assert error["message"] == (
+        "qconfig.layers: the pattern 'blokcs.0.conv1' matches no conv or linear layer; did you "
+        "mean blocks.0.conv1, blocks.2.conv1 or blocks.1.conv1? The layers are conv1, "
+        "blocks.0.conv1, blocks.0.conv2, blocks.1.conv1, blocks.1.conv2, blocks.1.shortcut.0, "
+        "blocks.2.conv1, blocks.2.conv2, blocks.2.shortcut.0, linear."
+    )
     assert "fp32 ..." in caplog.text
     assert "fp32 epoch" not in caplog.text
 
