@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
+from qatexp import __version__
 from qatexp.cli.console import INTERRUPTED, complain
 from qatexp.config.schema import ExperimentConfig
 from qatexp.config.sources import CONF
+from qatexp.config.suggestions import did_you_mean
 from qatexp.errors import ConfigError, QatexpError, StoreError
 
 if TYPE_CHECKING:
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
 def run_application(arguments: Sequence[str]) -> int:
     """Run ``qatexp [OVERRIDES]`` or ``qatexp -m [OVERRIDES]``; returns the exit code."""
     import hydra
-    from hydra._internal.utils import get_args_parser
 
     from qatexp.cli.compose import CONFIG_NAME, VERSION_BASE
     from qatexp.cli.resolvers import register_resolvers
@@ -29,11 +31,14 @@ def run_application(arguments: Sequence[str]) -> int:
     from qatexp.sweep.grid import announce
     from qatexp.sweep.search.sweeper import announce_search
 
+    if "--version" in arguments:  # Hydra would tell its own
+        print(f"qatexp {__version__}")
+        return 0
     register_resolvers()
     arguments = quoted(arguments)
-    options = get_args_parser().parse_args(arguments)
-    _register_models(options)
     try:
+        options = _parsed(arguments)
+        _register_models(options)
         _check_commands(options)
         request = check_request(options) if _starts_runs(options) else None
     except QatexpError as problem:
@@ -67,6 +72,27 @@ def run_application(arguments: Sequence[str]) -> int:
 def quoted(arguments: Sequence[str]) -> list[str]:
     """Quote ``debug=true``: Hydra takes no boolean as the name of a member of a group."""
     return ["debug='true'" if item == "debug=true" else item for item in arguments]
+
+
+def _parsed(arguments: Sequence[str]) -> Namespace:
+    """What Hydra's parser makes of a command line; its errors are ours, without a page of usage.
+
+    Raises:
+        ConfigError: an option does not exist, or is not given as it has to be.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> NoReturn:
+        _, _, unknown = message.partition("unrecognized arguments: ")
+        if not unknown:
+            raise ConfigError(f"{message}; qatexp --hydra-help lists the options.")
+        options = re.findall(r"--[a-z_-]+", parser.format_usage())
+        near = did_you_mean(unknown.split("=")[0].split()[0], options)
+        raise ConfigError(f"{unknown}: there is no such option{near}")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]  # there is no other way to be told
+    return parser.parse_args(arguments)
 
 
 def _with_overrides(

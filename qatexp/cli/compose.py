@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from qatexp.cli.hydra_keys import unknown_hydra_key
+from qatexp.cli.verbs import VERBS
 from qatexp.config.composer import PointComposer
 from qatexp.config.keys import is_open, unknown_key
 from qatexp.config.parse import parse
@@ -33,6 +34,8 @@ from qatexp.sweep.search.planning import SearchTask, plan_search
 
 _NO_SUCH_KEY = re.compile(r"Could not override '([^']+)'\.\nTo append")
 _NO_SUCH_MEMBER = re.compile(r"Could not find '[^']*/([^'/]+)'")
+
+_BOTH = "; see qatexp --help for both."
 
 CONFIG_NAME = "config"
 VERSION_BASE = "1.3"
@@ -258,8 +261,6 @@ def _message(problem: Exception) -> str:
 
 def _grammar_message(override: str, reason: str) -> str:
     if "=" not in override and not override.startswith("~"):
-        return (
-            f"{override!r} is neither an override (KEY=VALUE) nor a command; "
-            "see qatexp --help for both."
-        )
+        end = did_you_mean(override, VERBS) if nearest(override, VERBS) else _BOTH
+        return f"{override!r} is neither an override (KEY=VALUE) nor a command{end}"
     return f"cannot read the override {override!r}: {reason}"

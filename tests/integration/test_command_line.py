@@ -8,6 +8,8 @@ import re
 import pytest
 from command import qatexp
 
+from qatexp.cli.verbs import VERBS
+
 
 def test_help_shows_groups_and_examples(tmp_path):
     outcome = qatexp(tmp_path, "--help")
@@ -15,6 +17,8 @@ def test_help_shows_groups_and_examples(tmp_path):
     for group in ("model", "dataset", "qconfig", "schedule", "experiment", "sweep"):
         assert f"\n  {group} " in outcome.out
     assert len(re.findall(r"^ +qatexp", outcome.out, re.MULTILINE)) >= 9
+    for verb in VERBS:
+        assert f"\n  qatexp {verb} " in outcome.out
 
 
 def test_the_composed_configuration_can_be_printed(tmp_path):

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from qatexp import __version__
 from qatexp.cli.application import _with_overrides, run_application
 from qatexp.config.sources import CONF
 from qatexp.sweep import session
@@ -49,6 +50,22 @@ def said(capsys, monkeypatch, tmp_path):
             ["model=mobilnet_v2"],
             "In 'config': Could not find 'model/mobilnet_v2'; did you mean mobilenet_v2?",
             id="a member misspelt",
+        ),
+        pytest.param(
+            ["--multirunn", "seed=0,1"],
+            "--multirunn: there is no such option; did you mean --multirun?",
+            id="an option misspelt",
+        ),
+        pytest.param(
+            ["--config-name"],
+            "argument --config-name/-cn: expected one argument; qatexp --hydra-help lists the "
+            "options.",
+            id="an option without its value",
+        ),
+        pytest.param(
+            ["analyse", "seed=1"],
+            "'analyse' is neither an override (KEY=VALUE) nor a command; did you mean analyze?",
+            id="a verb misspelt",
         ),
         pytest.param(
             ["debug=true", "seed=-1"], "seed=-1 is not possible; allowed: at least 0.", id="debug"
@@ -178,6 +195,10 @@ except SystemExit as end:
     )
     assert done.stdout == "2 []\n"
     assert done.stderr == "qatexp: qconfig.bits=9 is not possible; allowed: 2 to 8.\n"
+
+
+def test_the_version_is_that_of_this_program(said):
+    assert said("--version") == (0, f"qatexp {__version__}\n", "")
 
 
 @pytest.mark.parametrize("chosen", [[], ["resnet18"]], ids=["default", "torchvision"])
