@@ -33,7 +33,7 @@ from qatexp.sweep.resume import AUTO, NEVER, earlier_plan, in_folder, resumed
 from qatexp.sweep.search.planning import SearchTask, plan_search
 
 _NO_SUCH_KEY = re.compile(r"Could not override '([^']+)'\.\nTo append")
-_NO_SUCH_MEMBER = re.compile(r"Could not find '[^']*/([^'/]+)'")
+_NO_SUCH_MEMBER = re.compile(r"In '([^']+)': Could not find '([^']*)/([^'/]+)'")
 
 _BOTH = "; see qatexp --help for both."
 
@@ -253,10 +253,17 @@ def _message(problem: Exception) -> str:
             choices.append(line.strip())
         elif line.strip() and not line.startswith(("    full_key", "    object_type")):
             kept.append(line.rstrip())
-    missing = _NO_SUCH_MEMBER.search(kept[0]) if choices else None
-    if missing is not None and nearest(missing[1], choices):
-        return f"{kept[0]}{did_you_mean(missing[1], choices)}"
+    if choices and (missing := _NO_SUCH_MEMBER.search(kept[0])) is not None:
+        return _no_such_member(*missing.groups(), choices=choices)
     return "\n".join([*kept, ", ".join(choices)] if choices else kept)
+
+
+def _no_such_member(file: str, group: str, member: str, *, choices: list[str]) -> str:
+    """Name the members of a group that look like the one asked for, else all of them."""
+    place = "" if file in (CONFIG_NAME, "hydra/config") else f" (in {file})"
+    near = did_you_mean(member, choices)
+    end = near if near.endswith("?") else f"; allowed: {', '.join(choices)}."
+    return f"{group}={member} is not possible{place}{end}"
 
 
 def _grammar_message(override: str, reason: str) -> str:

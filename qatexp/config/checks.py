@@ -10,6 +10,7 @@ from pathlib import Path
 
 from qatexp.config.constraints import Range
 from qatexp.config.criteria import check_selection
+from qatexp.config.layout import LAYOUT, layout_problem
 from qatexp.config.schema import (
     Backend,
     Budget,
@@ -30,6 +31,11 @@ IMPLEMENTED_BACKENDS = (
     Backend.xnnpack,
     Backend.qnnpack,
 )
+_IMAGEFOLDER = "qatexp.data.sources.imagefolder"
+_DOWNLOADS = (
+    "the folder that holds the images (or, with dataset.download=true, that they are downloaded to)"
+)
+_OR_DOWNLOAD = ", or set dataset.download=true where the data set can be downloaded"
 _NEED_ROOT = {
     f"qatexp.data.sources.{name}"
     for name in ("cifar10", "cifar100", "fashion_mnist", "imagefolder")
@@ -79,13 +85,11 @@ def _check_files(config: ExperimentConfig) -> None:
                 "set one of them."
             )
     if root is None and config.dataset.target in _NEED_ROOT:
-        raise ConfigError(
-            f"dataset.root is not set, and {config.dataset.name} needs it: the folder that holds "
-            "the images (or, with dataset.download=true, that they are downloaded to)."
-        )
+        what = f"a folder with {LAYOUT}" if config.dataset.target == _IMAGEFOLDER else _DOWNLOADS
+        raise ConfigError(f"dataset.root is not set, and {config.dataset.name} needs it: {what}.")
     if root is not None and not config.dataset.download:
         with _readable("dataset.root", root):
-            _check_root(root)
+            _check_root(root, config.dataset.target)
 
 
 @contextmanager
@@ -105,16 +109,18 @@ def _check_checkpoint(checkpoint: str) -> None:
         )
 
 
-def _check_root(root: str) -> None:
+def _check_root(root: str, target: str) -> None:
     folder = Path(root).expanduser()
     if not folder.is_dir():
+        download = "" if target == _IMAGEFOLDER else _OR_DOWNLOAD
         raise ConfigError(
             f"dataset.root={root}: there is no such folder (looked in {Path.cwd()}); "
-            "name the folder that holds the images, or set dataset.download=true where the data "
-            "set can be downloaded."
+            f"name the folder that holds the images{download}."
         )
     if not any(folder.iterdir()):
         raise ConfigError(f"dataset.root={root}: the folder is empty.")
+    if target == _IMAGEFOLDER and (problem := layout_problem(folder)) is not None:
+        raise ConfigError(f"dataset.root={root} {problem}.")
 
 
 def _check_device(config: ExperimentConfig) -> None:

@@ -114,8 +114,8 @@ def _unreadable(path: Path, problem: Exception) -> str:
         f"model.checkpoint={path} holds more than tensors ({asked_for}). Loading that could run "
         "any program, so it is refused. If you trust the file, save its weights alone: python -c "
         f'"import torch; c = torch.load({str(path)!r}, weights_only=False); '
-        "torch.save(c['state_dict'], 'weights.pth')\" (c.state_dict() where the file is a whole "
-        "model), and set model.checkpoint=weights.pth."
+        "torch.save(c.state_dict() if hasattr(c, 'state_dict') else c['state_dict'], "
+        "'weights.pth')\", and set model.checkpoint=weights.pth."
     )
 
 

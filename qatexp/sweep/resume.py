@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from qatexp.config.suggestions import did_you_mean
 from qatexp.errors import ConfigError, StoreError
 from qatexp.records import CONFIG_FINGERPRINT, PROCESS_STAGE, load_record
 from qatexp.records.plan import PLAN_FILE, Point, Search, SweepPlan, load_plan
@@ -109,9 +110,10 @@ def earlier_plan(folder: Path) -> SweepPlan:
     try:
         return load_plan(folder)
     except StoreError as problem:
+        reason = str(problem) if folder.is_dir() else "there is no such folder"
         raise ConfigError(
-            f"sweep.resume={folder}: {problem}; allowed: auto, never, or the folder of a sweep, "
-            f"which holds a {PLAN_FILE}."
+            f"sweep.resume={folder}: {reason}; allowed: auto, never, or the folder of a sweep, "
+            f"which holds a {PLAN_FILE}{did_you_mean(str(folder), (AUTO, NEVER))}"
         ) from problem
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from qatexp.config.layout import LAYOUT, layout_problem
 from qatexp.data.folders import FolderImages, class_names
 from qatexp.data.source import Source
 from qatexp.errors import ConfigError, DataError
-
-LAYOUT = "train/<class>/ and test/<class>/ (or val/<class>/)"
 
 
 def imagefolder(*, root: str | None = None) -> Source:
@@ -27,11 +26,6 @@ def imagefolder(*, root: str | None = None) -> Source:
     if root is None:
         raise ConfigError(f"dataset.root is not set; point it at a folder with {LAYOUT}.")
     return folder_source(Path(root).expanduser())
-
-
-def has_folder_layout(root: Path) -> bool:
-    """Say whether there are folders to train on and to report on."""
-    return (root / "train").is_dir() and any((root / name).is_dir() for name in ("test", "val"))
 
 
 def folder_source(root: Path) -> Source:
@@ -56,15 +50,10 @@ def folder_source(root: Path) -> Source:
 def _check_layout(root: Path) -> None:
     if not root.is_dir():
         raise DataError(f"dataset.root={root} is not a folder; point it at a folder with {LAYOUT}.")
-    found = sorted(entry.name for entry in root.iterdir())
-    if not found:
+    if not any(root.iterdir()):
         raise DataError(f"dataset.root={root} is empty; expected {LAYOUT}.")
-    if not has_folder_layout(root):
-        missing = "train" if not (root / "train").is_dir() else "test (or val)"
-        raise DataError(
-            f"dataset.root={root} has no folder {missing}; expected {LAYOUT}, "
-            f"found: {', '.join(found[:10])}{', …' if len(found) > 10 else ''}."
-        )
+    if (problem := layout_problem(root)) is not None:
+        raise DataError(f"dataset.root={root} {problem}.")
 
 
 def _check_same_classes(classes: tuple[str, ...], *, root: Path, name: str) -> None:

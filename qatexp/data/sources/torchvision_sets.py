@@ -9,8 +9,9 @@ from typing import Any
 import torch
 import torchvision.datasets
 
+from qatexp.config.layout import LAYOUT, has_folder_layout
 from qatexp.data.source import ImageTensors, Source
-from qatexp.data.sources.folder import LAYOUT, folder_source, has_folder_layout
+from qatexp.data.sources.folder import folder_source
 from qatexp.errors import ConfigError, DataError
 
 _log = logging.getLogger(__name__)

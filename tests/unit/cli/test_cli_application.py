@@ -48,7 +48,7 @@ def said(capsys, monkeypatch, tmp_path):
         ),
         pytest.param(
             ["model=mobilnet_v2"],
-            "In 'config': Could not find 'model/mobilnet_v2'; did you mean mobilenet_v2?",
+            "model=mobilnet_v2 is not possible; did you mean mobilenet_v2?",
             id="a member misspelt",
         ),
         pytest.param(

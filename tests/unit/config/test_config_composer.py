@@ -37,7 +37,7 @@ def _values(text):
         pytest.param(("seed=0,1", "qconfig.bits=8,4,9"), "qconfig.bits=9", id="range"),
         pytest.param(("seed=0,1,x",), "seed: Value 'x' of type 'str' could not", id="type"),
         pytest.param(("qconfig.bit=8,4",), "qconfig.bit is not a key", id="key"),
-        pytest.param(("seed=0,1", "qconfig=w8a8,w9a9"), "Could not find 'qconfig/w9a9'", id="file"),
+        pytest.param(("seed=0,1", "qconfig=w8a8,w9a9"), "qconfig=w9a9 is not possible", id="file"),
     ],
 )
 def test_a_point_that_is_wrong_is_refused_as_it_would_be_alone(points, overrides, message):

@@ -1,5 +1,6 @@
 import argparse
 import pickle
+import re
 import zipfile
 
 import pytest
@@ -174,9 +175,23 @@ def test_the_way_to_save_a_file_anew_is_shown_and_names_what_was_refused(tmp_pat
         f"model.checkpoint={path} holds more than tensors (argparse.Namespace). Loading that could "
         "run any program, so it is refused. If you trust the file, save its weights alone: python "
         f"-c \"import torch; c = torch.load('{path}', weights_only=False); "
-        "torch.save(c['state_dict'], 'weights.pth')\" (c.state_dict() where the file is a whole "
-        "model), and set model.checkpoint=weights.pth."
+        "torch.save(c.state_dict() if hasattr(c, 'state_dict') else c['state_dict'], "
+        "'weights.pth')\", and set model.checkpoint=weights.pth."
     )
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["a whole model", "a dict with other things"])
+def test_the_command_that_is_shown_saves_the_weights(tmp_path, monkeypatch, trained, whole):
+    model = resnet8()
+    model.load_state_dict(trained)
+    content = model if whole else {"state_dict": trained, "args": argparse.Namespace(lr=1)}
+    torch.save(content, tmp_path / "w.pth")
+    (command,) = re.findall(r'python -c "(.*)"', refused(resnet8(), tmp_path / "w.pth"))
+    monkeypatch.chdir(tmp_path)
+    exec(command, {})
+    saved = torch.load(tmp_path / "weights.pth", weights_only=True)
+    assert saved.keys() == trained.keys()
+    assert all(torch.equal(saved[key], trained[key]) for key in trained)
 
 
 def test_a_whole_pickled_model_is_refused(tmp_path):

@@ -64,6 +64,15 @@ def test_points_that_a_folder_does_not_have_are_numbered_after_its_own(sweep, tm
     ]
 
 
+def test_a_word_that_is_misspelt_is_no_folder(tmp_path):
+    with pytest.raises(ConfigError) as problem:
+        resumed(plan("a"), resume="nevr", sweeps=tmp_path)
+    assert str(problem.value) == (
+        "sweep.resume=nevr: there is no such folder; allowed: auto, never, or the folder of a "
+        "sweep, which holds a sweep.json; did you mean never?"
+    )
+
+
 def test_a_folder_without_a_sweep_is_refused(tmp_path):
     with pytest.raises(ConfigError) as problem:
         resumed(plan("a"), resume=str(tmp_path), sweeps=tmp_path)
