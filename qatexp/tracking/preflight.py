@@ -6,6 +6,7 @@ import base64
 import json
 import os
 from http.client import HTTPException
+from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -17,6 +18,7 @@ from qatexp.tracking.uri import is_server, scheme_of, sqlite_path
 TIMEOUT_SECONDS = 5.0
 SQLITE_MAGIC = b"SQLite format 3\x00"
 DATABRICKS = ("databricks", "databricks-uc", "uc")
+BUILT_IN = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 PROBE = "/api/2.0/mlflow/experiments/search?max_results=1"
 FIX = (
     "Set tracking.uri (or MLFLOW_TRACKING_URI) to a running MLflow server or to "
@@ -38,6 +40,15 @@ def check_reachable(uri: str) -> None:
         _check_sqlite(uri, path)
     elif scheme_of(uri) in ("", "file") and uri not in DATABRICKS:
         raise _unusable(uri, "MLflow no longer logs to plain folders")
+    elif (scheme := scheme_of(uri)) not in (known := _schemes()) and uri not in DATABRICKS:
+        reason = f"no store is called {scheme}:// (allowed: {', '.join(sorted(known))})"
+        raise _unusable(uri, reason)
+
+
+def _schemes() -> set[str]:
+    """Kinds of stores that MLflow has, with those that packages add to it."""
+    plugins = entry_points(group="mlflow.tracking_store")
+    return {*BUILT_IN, *(scheme_of(f"{plugin.name}:") for plugin in plugins)}
 
 
 def _unusable(uri: str, reason: str, fix: str = FIX) -> TrackingError:

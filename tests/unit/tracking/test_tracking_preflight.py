@@ -145,6 +145,13 @@ def test_a_database_in_memory_is_refused(uri):
     assert "would be lost with the process" in message_of(uri)
 
 
+def test_a_kind_of_store_that_mlflow_does_not_have_is_refused():
+    text = message_of("foo://bar")
+    assert text.startswith("tracking.uri=foo://bar cannot be used: no store is called foo://")
+    assert "(allowed: databricks, " in text
+    assert "postgresql" in text
+
+
 @pytest.mark.parametrize("uri", ["./mlruns", "mlruns", "file:///x/mlruns"])
 def test_a_plain_folder_is_refused_and_sqlite_recommended(uri):
     text = message_of(uri)
