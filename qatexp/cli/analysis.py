@@ -58,6 +58,7 @@ def _analyze(config: ExperimentConfig, folder: Path, *, overrides: Sequence[str]
     from qatexp.compare.sensitivity import print_sensitivity, write_sensitivity
     from qatexp.figures import sensitivity_by_layer
     from qatexp.stages.context import open_context
+    from qatexp.stages.sensitivity import tried_images
     from qatexp.tracking import sigterm_raises, ui_hint
 
     with ExitStack() as stack:
@@ -65,14 +66,15 @@ def _analyze(config: ExperimentConfig, folder: Path, *, overrides: Sequence[str]
         tracker = _open_run(stack, config, folder, overrides)
         context = open_context(config, folder, tracker)
         rows = _measure(context)
-        files = write_sensitivity(rows, folder)
+        images = tried_images(context)
+        files = write_sensitivity(rows, folder, images=images)
         picture = folder / "figures" / "sensitivity.png"
         picture.parent.mkdir()
         sensitivity_by_layer(rows, picture)
         if tracker is not None:
             _track(tracker, context, rows, [*files, picture.parent])
     console = Console()
-    print_sensitivity(rows, console)
+    print_sensitivity(rows, console, images=images)
     console.print(f"Files: {folder}", soft_wrap=True)
     if tracker is not None:
         console.print(ui_hint(), soft_wrap=True)

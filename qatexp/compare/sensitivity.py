@@ -23,46 +23,50 @@ TITLES = {
 }
 """Tables, by kind of tensor."""
 NOTE = (
-    "top-1 drop in points and SQNR of the logits in dB, against FP32 on training images; the most "
-    "sensitive layer (by KL divergence) first"
+    "top-1 drop in points, SQNR of the logits in dB and KL divergence of the predictions in nats, "
+    "against FP32 on {images:,} training images; the layer with the largest KL divergence at the "
+    "fewest bits first"
 )
 
 
 def sensitivity_grid(rows: Sequence[Sensitivity], tensor: str) -> Grid:
-    """One row per layer, the most sensitive first: top-1 drop and SQNR at each of the bits."""
+    """One row per layer: top-1 drop and SQNR at each of the bits; KL at the fewest orders them."""
     by_layer: dict[str, dict[int, Damage]] = {}
     for row in rows:
         if row.tensor == tensor:
             by_layer.setdefault(row.layer, {})[row.bits] = row.damage
     bits = sorted({row.bits for row in rows if row.tensor == tensor})
-    order = sorted(by_layer, key=lambda name: -max(item.kl for item in by_layer[name].values()))
+    fewest = bits[:1]
+    order = sorted(by_layer, key=lambda name: -by_layer[name][bits[0]].kl)
     columns = [
         Column("layer", is_number=False),
         *(Column(f"drop\n{b} bit") for b in bits),
         *(Column(f"SQNR\n{b} bit") for b in bits),
+        *(Column(f"KL\n{b} bit") for b in fewest),
     ]
     cells = [
         (
             name,
             *(points(by_layer[name][b].top1_drop) for b in bits),
             *(f"{by_layer[name][b].sqnr_db:.1f}" for b in bits),
+            *(f"{by_layer[name][b].kl:.2g}" for b in fewest),
         )
         for name in order
     ]
     return Grid(tuple(columns), tuple(cells))
 
 
-def print_sensitivity(rows: Sequence[Sensitivity], console: Console) -> None:
-    """Print a table for weights and one for activations."""
+def print_sensitivity(rows: Sequence[Sensitivity], console: Console, *, images: int) -> None:
+    """Print a table for weights and one for activations, measured on so many images."""
     for tensor, title in TITLES.items():
         console.print()
         console.print(title, style="bold", markup=False, highlight=False)
         console.print(to_rich(sensitivity_grid(rows, tensor), width=console.width))
     console.print()
-    console.print(NOTE, markup=False, highlight=False)
+    console.print(NOTE.format(images=images), markup=False, highlight=False)
 
 
-def write_sensitivity(rows: Sequence[Sensitivity], folder: Path) -> list[Path]:
+def write_sensitivity(rows: Sequence[Sensitivity], folder: Path, *, images: int) -> list[Path]:
     """Write ``sensitivity.csv``, with all figures, and ``sensitivity.md``, the tables.
 
     Raises:
@@ -78,5 +82,8 @@ def write_sensitivity(rows: Sequence[Sensitivity], folder: Path) -> list[Path]:
     ]
     written = [folder / CSV_FILE, folder / MARKDOWN_FILE]
     write_text(written[0], csv_text(flat))
-    write_text(written[1], "\n\n".join(["# Sensitivity of layers", *tables, NOTE]) + "\n")
+    write_text(
+        written[1],
+        "\n\n".join(["# Sensitivity of layers", *tables, NOTE.format(images=images)]) + "\n",
+    )
     return written

@@ -34,6 +34,13 @@ Tensors = Literal["weight", "activation"]
 FILE = "sensitivity.json"
 
 
+def tried_images(context: Context) -> int:
+    """The number of training images on which each layer is tried."""
+    config = context.config
+    wanted = config.qconfig.auto.batches * config.dataset.eval_batch_size
+    return min(wanted, context.data.size("calibration"))
+
+
 class Subject:
     """The baseline as a prepared graph, made when the first figure is not in the cache."""
 
@@ -65,10 +72,9 @@ class Subject:
         data, wanted = self.context.data, self.qconfig.auto.batches
         batches = list(islice(data.eval_batches("calibration"), wanted))
         if len(batches) < wanted:
-            images = sum(len(labels) for _, labels in batches)
             self.context.warn(
                 f"qconfig.auto.batches={wanted} are more than the training images of {data.name} "
-                f"give: layers are tried on all {images}"
+                f"give: layers are tried on all {tried_images(self.context)}"
             )
         return open_bench(self.prepared.graph_module, self.sites, batches)
 

@@ -17,11 +17,11 @@ ROWS = [
 def test_the_most_sensitive_layer_comes_first():
     grid = sensitivity_grid(ROWS, "weight")
     assert [column.name for column in grid.columns] == [
-        "layer", "drop 2 bit", "drop 8 bit", "SQNR 2 bit", "SQNR 8 bit",
+        "layer", "drop 2 bit", "drop 8 bit", "SQNR 2 bit", "SQNR 8 bit", "KL 2 bit",
     ]  # fmt: skip
     assert grid.rows == (
-        ("layer1.0", "+3.25", "+3.25", "12.0", "48.0"),
-        ("conv1", "+0.50", "+0.50", "12.0", "48.0"),
+        ("layer1.0", "+3.25", "+3.25", "12.0", "48.0", "0.45"),
+        ("conv1", "+0.50", "+0.50", "12.0", "48.0", "0.05"),
     )
 
 
@@ -30,7 +30,7 @@ def test_a_network_whose_inputs_stay_in_float_has_an_empty_table():
 
 
 def test_the_csv_holds_every_figure_in_order_of_execution(tmp_path):
-    written = write_sensitivity(ROWS, tmp_path)
+    written = write_sensitivity(ROWS, tmp_path, images=500)
     assert [path.name for path in written] == ["sensitivity.csv", "sensitivity.md"]
     with written[0].open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -43,7 +43,10 @@ def test_the_csv_holds_every_figure_in_order_of_execution(tmp_path):
 
 
 def test_the_terminal_shows_both_tables_and_what_the_figures_are(capsys):
-    print_sensitivity(ROWS, Console(width=100))
+    print_sensitivity(ROWS, Console(width=100), images=1500)
     out = capsys.readouterr().out
     assert out.index("Weight of one layer") < out.index("layer1.0") < out.index("Input of one")
-    assert "SQNR of the logits in dB" in out
+    assert " ".join(out.split()).endswith(
+        "against FP32 on 1,500 training images; the layer with the largest KL divergence at the "
+        "fewest bits first"
+    )
