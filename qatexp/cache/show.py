@@ -15,15 +15,17 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     Column("stage", is_number=False),
-    Column("hash", is_number=False),
+    Column("hash", is_number=False, is_spare=True),
     Column("kind", is_number=False),
     Column("size"),
-    Column("age"),
+    Column("age", is_spare=True),
     Column("last\nuse"),
     Column("used by", is_number=False),
 )
 _DAY = 86_400.0
 _UNITS = ((_DAY, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
+_LEAST_USERS = 10
+"""Characters of what uses an item, however narrow the terminal is."""
 _SHORT_HASH = 16
 """Characters of a hash; names of decoded images are longer."""
 
@@ -31,9 +33,21 @@ _SHORT_HASH = 16
 def print_items(items: Sequence[Item], console: Console) -> None:
     """Print a table of items and a line with totals."""
     if items:
-        console.print(to_rich(Grid(_COLUMNS, tuple(map(_row, items))), width=console.width))
+        grid = Grid(_COLUMNS, tuple(map(_row, items))).narrowed(console.width)
+        console.print(to_rich(_cut_users(grid, console.width), width=console.width))
         console.print()
     console.print(totals(items), soft_wrap=True, highlight=False)
+
+
+def _cut_users(grid: Grid, width: int) -> Grid:
+    """Cut what uses an item to the room that is left: an item is one line, its stage whole."""
+    others = sum(grid.min_width(index) + 1 for index in range(len(grid.columns) - 1))
+    room = max(width - others, _LEAST_USERS)
+    rows = [
+        (*row, users if len(users) <= room else f"{users[: room - 1]}…")
+        for *row, users in grid.rows
+    ]
+    return Grid(grid.columns, tuple(rows), grid.marked)
 
 
 def totals(items: Sequence[Item]) -> str:
@@ -78,17 +92,19 @@ def _row(item: Item) -> tuple[str, ...]:
 
 
 def _users(item: Item) -> str:
-    """Sweeps with the number of their trials, and single runs; a living process before them."""
+    """A living process, else the first sweep with the number of its trials, or single run.
+
+    How many others there are follows.
+    """
     if item.stage == DECODED:
         return item.holder or "(not told by records)"
     sweeps = Counter(run.rpartition("/")[0] if _is_trial(run) else run for run in item.runs)
     texts = [f"{name} x{count}" if count > 1 else name for name, count in sweeps.items()]
     if item.holder:
         texts.insert(0, item.holder)
-    if len(texts) > 2:
-        texts[1:] = [f"and {len(texts) - 1} others"]
-    lost = "nobody, abandoned" if item.is_abandoned else "nobody"
-    return ", ".join(texts) or lost
+    if not texts:
+        return "nobody, abandoned" if item.is_abandoned else "nobody"
+    return texts[0] if len(texts) == 1 else f"{texts[0]} +{len(texts) - 1}"
 
 
 def _is_trial(run: str) -> bool:
