@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
+from qatexp.config.definitions import missing_definition
+from qatexp.config.suggestions import did_you_mean
 from qatexp.errors import ConfigError
 
 TRUSTED = ("qatexp", "torch", "torchvision", "timm")
@@ -28,7 +30,8 @@ def check_target(target: str, *, key: str, trusted: Iterable[str] = ()) -> None:
         trusted: packages that the user trusts beside `TRUSTED`.
 
     Raises:
-        ConfigError: the name is not dotted, not trusted, or its package cannot be found.
+        ConfigError: the name is not dotted, not trusted, its package cannot be found, or a user's
+            package does not define it.
     """
     package, _, rest = target.partition(".")
     if not rest or not all(part.isidentifier() for part in target.split(".")):
@@ -51,6 +54,11 @@ def check_target(target: str, *, key: str, trusted: Iterable[str] = ()) -> None:
             f"{key}={target}: package {package!r} cannot be found; install it, or run qatexp "
             "from the folder that holds it."
         )
+    # What ours and torch's packages hold is known only when they are imported.
+    missing = None if package in TRUSTED else missing_definition(target)
+    if missing is not None:
+        module, name, names = missing
+        raise ConfigError(f"{key}={target}: {module} has no {name!r}{did_you_mean(name, names)}")
 
 
 def resolve(target: str, *, key: str, trusted: Iterable[str] = ()) -> Callable[..., Any]:

@@ -47,8 +47,36 @@ def test_a_package_that_is_not_installed_is_named():
 
 
 def test_checking_imports_nothing(package):
-    target = package.write("loud", "raise RuntimeError('imported')") + ".build"
+    target = package.write("loud", "raise RuntimeError('imported')\ndef build(): ...") + ".build"
     check_target(target, key=KEY, trusted=[package.name])
+
+
+def test_a_name_that_a_file_does_not_define_is_refused_without_importing_it(package):
+    text = "raise RuntimeError('imported')\nfrom torch import nn\ndef build_net(): ..."
+    target = package.write("loud", text) + ".build_nets"
+    with pytest.raises(ConfigError) as problem:
+        check_target(target, key=KEY, trusted=[package.name])
+    assert message(problem) == (
+        "model._target_=their_package.loud.build_nets: their_package.loud has no 'build_nets'; did "
+        "you mean build_net?"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from os.path import *",
+        "def __getattr__(name): ...",
+        "globals()['build'] = print",
+        "import sys; sys.modules[__name__] = sys",
+        "from os.path import join as build",
+        "if True:\n    build = print",
+        "def broken(:",
+    ],
+    ids=["star", "getattr", "globals", "replaced", "import", "branch", "syntax"],
+)
+def test_what_only_running_a_file_can_tell_is_not_refused(package, text):
+    check_target(package.write("mod", text) + ".build", key=KEY, trusted=[package.name])
 
 
 def test_a_callable_of_a_submodule_is_found(package):
@@ -88,13 +116,13 @@ def test_resolving_checks_trust_first(package):
             id="syntax error",
         ),
         pytest.param(
-            "import no_such_module_anywhere",
+            "import no_such_module_anywhere\ndef build(): ...",
             "build",
             "importing their_package.mod failed: No module named 'no_such_module_anywhere'",
             id="import of something that is missing",
         ),
         pytest.param(
-            "raise OSError('disk on fire')",
+            "raise OSError('disk on fire')\ndef build(): ...",
             "build",
             "importing their_package.mod failed: OSError: disk on fire",
             id="exception while importing",

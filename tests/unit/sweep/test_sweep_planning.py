@@ -73,8 +73,8 @@ def test_points_are_the_same_trial_where_their_parameters_are(points, tmp_path, 
 def test_code_of_the_users_own_counts(points, tmp_path, monkeypatch):
     """Finished trials of an old network would be taken for those of the new one."""
     (tmp_path / "mypackage").mkdir()
-    for name in ("__init__", "blocks"):
-        (tmp_path / "mypackage" / f"{name}.py").write_text("")
+    (tmp_path / "mypackage" / "__init__.py").write_text("def build(): ...")
+    (tmp_path / "mypackage" / "blocks.py").write_text("")
     monkeypatch.syspath_prepend(str(tmp_path))
     own = ("trusted_packages=[mypackage]", "model._target_=mypackage.build")
     (config,) = points(*own)
