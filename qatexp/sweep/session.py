@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from qatexp.compare import Sweep, collect, print_comparison, write_comparison
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import QatexpError, StoreError
-from qatexp.records import PROCESS_STAGE
+from qatexp.records import PROCESS_STAGE, Record
 from qatexp.records.plan import load_plan
 from qatexp.results.comparable import by_data_set
 from qatexp.results.trials import deployable
@@ -21,6 +21,8 @@ from qatexp.store.lock import Lock
 from qatexp.sweep.best import settle_best, sweep_note
 from qatexp.sweep.effort import effort
 from qatexp.sweep.planning import plan_lock, write_plan
+from qatexp.sweep.search.limits import KEY as CONSTRAINTS
+from qatexp.sweep.search.limits import Limits
 from qatexp.sweep.search.workers import has_workers
 from qatexp.tracking import Store, ui_hint
 
@@ -61,7 +63,9 @@ class SweepSession:
         files_text = "compare.html, compare.md, compare.csv, pareto.png"
         console.print(f"Comparison in {self.folder}: {files_text}", soft_wrap=True)
         parent = self.run_id or self.known_run
-        best = settle_best(sweep, self.config, store=self.store, sweep_run=parent)
+        best = settle_best(
+            sweep, self.config, store=self.store, sweep_run=parent, objection=self._objection
+        )
         for line in best:
             console.print(line, soft_wrap=True, highlight=False)
         self._tell_of_effort(sweep, console)
@@ -112,6 +116,10 @@ class SweepSession:
     def _tell_more(self, console: Console) -> None:
         """Print what only some sweeps have to say."""
 
+    def _objection(self, record: Record) -> str:  # noqa: ARG002  that of a search depends on it
+        """Why a trial may not be the best one; empty where it may."""
+        return ""
+
     def _close(self, sweep: Sweep, files: list[Path], lines: Sequence[str]) -> None:
         if self.store is None or self.run_id is None:
             return
@@ -154,6 +162,8 @@ class SearchSession(SweepSession):
 
     epilogue: Callable[[Console], None] | None = None
     """Prints what the search has found; None until its study is open."""
+    limits: Limits = field(default_factory=lambda: Limits({}))
+    """What its trials have to keep to be the best one."""
 
     def abandon(self) -> None:
         """Leave the search to the processes that go on with it; without any, end it as cut off."""
@@ -166,6 +176,10 @@ class SearchSession(SweepSession):
     def _tell_more(self, console: Console) -> None:
         if self.epilogue is not None:
             self.epilogue(console)
+
+    def _objection(self, record: Record) -> str:
+        broken = self.limits.broken_by(record)
+        return f"outside {CONSTRAINTS}" if broken else ""
 
 
 def _killed_elsewhere(sweep: Sweep) -> list[str]:

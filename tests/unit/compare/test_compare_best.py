@@ -77,6 +77,22 @@ def test_a_trial_without_qat_would_deploy_its_ptq_file(make_record, make_sweep):
     assert (best.name, best.variant.deployed_top1) == ("ptq", 80.0)
 
 
+def test_a_trial_to_which_there_is_an_objection_is_not_the_best(make_record, make_sweep):
+    sweep = collect(make_sweep(make_record(bits=8, qat=97.0), make_record(bits=2, qat=90.0)))
+    rule = criteria(["max:deployed_top1"])
+
+    def small(record):
+        return "outside the limit" if record.params["qconfig.bits"] > 4 else ""
+
+    best = best_trial(sweep, rule, objection=small)
+    assert best.trial.name == "1"
+    assert best.text.startswith(
+        "best: qat of trial 1 (W2A2), among 1 of 2 finished trials (1 outside the limit), by max"
+    )
+    with pytest.raises(ConfigError, match=r"^none of 2 finished trials is the best, .*: 2 outside"):
+        best_trial(sweep, rule, objection=lambda _: "outside the limit")
+
+
 def test_failed_trials_are_never_the_best(failed, make_sweep):
     assert best_trial(collect(make_sweep(failed)), criteria(DEFAULT)) is None
 
