@@ -74,12 +74,13 @@ def best_trial(
     of the images for accuracies (the rule of Breiman et al., Classification and Regression Trees,
     1984), 1 % of a size, 5 % of a latency, nothing for other figures. Of trials that are equal by
     all figures, the one that is ahead in the first figure is taken, then that of the lowest number.
-    Latencies decide nothing where those that are left were not taken alike.
+    Latencies decide nothing where those that are left were not taken alike. A trial that has missed
+    its `target.max_drop` is no candidate.
 
     Args:
         sweep: with its trials.
         criteria: the rule; see `sweep.select`.
-        objection: to trials that are no candidates, whatever their figures.
+        objection: to further trials that are no candidates, whatever their figures.
 
     Returns:
         None where no trial has finished.
@@ -118,7 +119,7 @@ def _candidates(
     finished: Sequence[tuple[Trial, Record]], objection: Objection
 ) -> tuple[list[tuple[Trial, Record]], str]:
     """The trials to which there is no objection, and how a reader is told of the others."""
-    found = [(item, objection(item[1])) for item in finished]
+    found = [(item, objection(item[1]) or _missed_target(item[1])) for item in finished]
     left = [item for item, reason in found if not reason]
     reasons = Counter(reason for _, reason in found if reason)
     if not reasons:
@@ -128,6 +129,12 @@ def _candidates(
         trials = counted(len(finished), "finished trial")
         raise ConfigError(f"none of {trials} is the best, and none is registered: {others}")
     return left, f"{len(left)} of {counted(len(finished), 'finished trial')} ({others})"
+
+
+def _missed_target(record: Record) -> str:
+    """A file that loses more than was allowed is not what was asked for, however good it is."""
+    has_missed = record.target is not None and not record.target.met
+    return "missed target.max_drop" if has_missed else ""
 
 
 def _check_comparable(records: Sequence[Record]) -> None:

@@ -49,10 +49,12 @@ def trials_grid(sweep: Sweep) -> Grid:
         for group in by_data_set(records).values()
         for index in sorted(group, key=lambda index: -_accuracy(records[index]))
     ]
+    has_target = any(record.target is not None for record in records)
     rows = [
         (
             f"{finished[index][0].name} {MARK}" if index in best else finished[index][0].name,
             *(knob.text(records[index]) for knob in differing),
+            *([_target(records[index])] if has_target else []),
             *_figures(records[index], unit),
             *_rest(records[index], sweep),
         )
@@ -60,7 +62,7 @@ def trials_grid(sweep: Sweep) -> Grid:
     ]
     marked = frozenset(place for place, index in enumerate(order) if index in best)
     against = [] if sweep.baseline is None else list(_DELTAS)
-    columns = _columns(records, differing, [*_headings(unit), *against])
+    columns = _columns(records, differing, [*_headings(unit), *against], has_target=has_target)
     return Grid(columns, tuple(rows), marked)
 
 
@@ -171,14 +173,26 @@ def _without_figures(trials: Sequence[Trial], sweep: Sweep) -> list[str]:
 
 
 def _columns(
-    records: Sequence[Record], differing: Sequence[Knob], headings: Sequence[str]
+    records: Sequence[Record],
+    differing: Sequence[Knob],
+    headings: Sequence[str],
+    *,
+    has_target: bool,
 ) -> tuple[Column, ...]:
     settings = [
         Column(knob.name, is_number=all(knob.is_number(record) for record in records))
         for knob in differing
     ]
+    settings += [Column("target", is_number=False)] if has_target else []
     spare = (Column("speedup", is_spare=True), Column("parity\n%", is_spare=True))
     return (Column("trial", is_number=False), *settings, *map(Column, headings), *spare)
+
+
+def _target(record: Record) -> str:
+    """Whether the file that a trial would deploy loses as little as was asked for."""
+    if record.target is None:
+        return MISSING
+    return "met" if record.target.met else "missed"
 
 
 def _headings(unit: SizeUnit) -> tuple[str, ...]:

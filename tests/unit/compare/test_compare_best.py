@@ -8,6 +8,7 @@ from qatexp.compare import best_trial, collect
 from qatexp.config.criteria import criteria
 from qatexp.config.schema import SweepConfig
 from qatexp.errors import ConfigError
+from qatexp.records import Attempt, Target
 
 DATA = {"name": "cifar10", "val": 1000, "test": 10_000}
 DEFAULT = SweepConfig().select
@@ -91,6 +92,17 @@ def test_a_trial_to_which_there_is_an_objection_is_not_the_best(make_record, mak
     )
     with pytest.raises(ConfigError, match=r"^none of 2 finished trials is the best, .*: 2 outside"):
         best_trial(sweep, rule, objection=lambda _: "outside the limit")
+
+
+def test_a_trial_that_missed_its_target_is_not_the_best(make_record, make_sweep):
+    missed, met = (Target(0.5, "val", (Attempt("qat", 2, drop),)) for drop in (2.0, 0.5))
+    accurate = make_record(bits=8, qat=97.0, target=missed)
+    rule = criteria(["max:deployed_top1"])
+    best = best_trial(collect(make_sweep(accurate, make_record(bits=2, target=met))), rule)
+    assert best.trial.name == "1"
+    assert "among 1 of 2 finished trials (1 missed target.max_drop)" in best.text
+    with pytest.raises(ConfigError, match=r"none of 1 finished trial .*: 1 missed target.max_drop"):
+        best_trial(collect(make_sweep(accurate, root="missed")), rule)
 
 
 def test_failed_trials_are_never_the_best(failed, make_sweep):

@@ -259,6 +259,18 @@ def test_markdown_keeps_characters_of_settings_from_breaking_the_table():
     )
 
 
+def test_a_sweep_shows_which_trials_have_met_their_target(make_record, make_sweep):
+    met, missed = (Target(0.5, "val", (Attempt("qat", 1, drop),)) for drop in (0.5, 2.0))
+    records = [make_record(bits=8, target=met), make_record(bits=2, qat=80.0, target=missed)]
+    sweep = collect(make_sweep(*records, make_record(bits=4, qat=70.0)))
+    table = trials_table(sweep)
+    assert [str(column.header) for column in table.columns][:3] == ["trial", "bits", "target"]
+    assert [line.split()[-9] for line in lines_of(table)[3:]] == ["met", "missed", "-"]
+    assert (met_row := records[0].metrics())["target/met"] == 1.0
+    assert met_row["target/drop"] == 0.5
+    assert records[1].metrics()["target/met"] == 0.0
+
+
 def test_a_run_tells_how_its_target_was_reached_and_what_its_certificate_says(make_record):
     steps = {
         "folding": Agreement(1.0, 0, 0.0005, 1, "stem"),
