@@ -60,9 +60,9 @@ def compare(
 
     sweep = collected(folders, experiment=experiment, uri=uri)
     sweep = select(sweep, where=where, baseline=baseline)
-    folder = ensure_folder(sweep.folder if out is None else out)
+    written = write_comparison(sweep, ensure_folder(sweep.folder if out is None else out))
     print_comparison(sweep, Console())
-    for path in write_comparison(sweep, folder):
+    for path in written:
         click.echo(f"wrote {path}")
 
 
