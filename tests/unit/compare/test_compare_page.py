@@ -199,7 +199,11 @@ def test_failures_alone_have_a_page(page, failed):
 
 def test_baseline_and_filter_show_in_the_page(page):
     found = page(where="bits == 4", baseline="0")
-    assert found.text("h1") == ["cifar_resnet20-cifar10: 1 of 3 trials where bits == 4"]
+    (title,) = found.text("h1")
+    assert (
+        title
+        == "cifar_resnet20-cifar10: 1 of 3 trials where bits == 4 (W4A4, lr\N{MULTIPLICATION SIGN}0.1)"
+    )
     assert any("diff\ntime %" in text for text in found.text("button"))
     assert [trial["name"] for trial in found.data["trials"]] == ["1"]
 
