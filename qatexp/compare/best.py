@@ -12,6 +12,7 @@ from qatexp.config.criteria import Criterion
 from qatexp.errors import ConfigError
 from qatexp.records import Record, Variant
 from qatexp.results.comparable import by_data_set, latencies_compare
+from qatexp.results.files import with_shared_figures
 from qatexp.results.front import LATENCY_TOLERANCE, SIZE_TOLERANCE
 from qatexp.results.trials import deployable, deployed_name, knobs, label
 from qatexp.results.units import counted
@@ -72,7 +73,8 @@ def best_trial(
     The first figure leaves the trials that are as good as the best one, the next figure decides
     among these, and so on. As good as the best is whatever noise may have made: one standard error
     of the images for accuracies (the rule of Breiman et al., Classification and Regression Trees,
-    1984), 1 % of a size, 5 % of a latency, nothing for other figures. Of trials that are equal by
+    1984), 1 % of a size, 5 % of a latency (relative to the trial's own fp32), nothing for other
+    figures. Of trials that are equal by
     all figures, the one that is ahead in the first figure is taken, then that of the lowest number.
     Latencies decide nothing where those that are left were not taken alike. A trial that has missed
     its `target.max_drop` is no candidate.
@@ -89,9 +91,11 @@ def best_trial(
         ConfigError: the trials cannot be compared, none is a candidate, or none has one of the
             figures.
     """
-    left = [(trial, record) for trial, record in sweep.finished if deployable(record) is not None]
-    if not left:
+    finished = [item for item in sweep.finished if deployable(item[1]) is not None]
+    if not finished:
         return None
+    trials, records = zip(*finished, strict=True)
+    left = list(zip(trials, with_shared_figures(records), strict=True))
     _check_comparable([record for _, record in left])
     left, among = _candidates(left, objection)
     rule, decisive = [], []
@@ -108,7 +112,8 @@ def best_trial(
             f"sweep.select=[{asked}]: the latencies of the trials were not taken alike (machine, "
             "threads, batch), so that none is the best; add a figure that compares, min:size_bytes"
         )
-    trial, record = max(left, key=lambda item: _value(item[1], decisive[0]))
+    trial, _ = max(left, key=lambda item: _value(item[1], decisive[0]))
+    record = records[trials.index(trial)]  # with what it has measured itself
     name = deployed_name(record)
     assert name is not None, "only trials with a file to deploy are left"
     settings = label(record, knobs(sweep.records)) if len(sweep.records) > 1 else ""
@@ -172,7 +177,8 @@ def _margin(best: Record, criterion: Criterion) -> tuple[float, str]:
     if (share := _SHARES.get(figure)) is not None:
         # A share of the larger one, as on the Pareto front.
         reach = value * share if criterion.is_gain else value / (1.0 - share) - value
-        return reach, f" (within {share:.0%})"
+        relative = ", relative to fp32" if figure.startswith("latency_ms") else ""
+        return reach, f" (within {share:.0%}{relative})"
     return 0.0, ""
 
 

@@ -119,7 +119,7 @@ def _baseline_notes(sweep: Sweep) -> list[str]:
     text = label(baseline.record, knobs([*sweep.records, baseline.record]))
     return [
         f"differences are against trial {baseline.name} ({text}): points of top-1, and percent of "
-        f"its size and latency"
+        f"its size and latency (relative to fp32)"
     ]
 
 

@@ -160,7 +160,7 @@ def test_the_page_draws_a_front_for_each_data_set(page, make_record):
     found = page(make_record(data=data[0]), make_record(qat=60.0, ptq=1.0, data=data[1]), slow).data
     assert len(found["fronts"]["size"]) == 2
     assert len(found["fronts"]["latency"]) == 1
-    assert found["conditions"] == " (not comparable)"
+    assert found["latencyAxis"] == "latency p50, ms (not comparable)"
 
 
 def test_seeds_have_a_section_where_they_were_swept(page, make_record):
@@ -200,10 +200,7 @@ def test_failures_alone_have_a_page(page, failed):
 def test_baseline_and_filter_show_in_the_page(page):
     found = page(where="bits == 4", baseline="0")
     (title,) = found.text("h1")
-    assert (
-        title
-        == "cifar_resnet20-cifar10: 1 of 3 trials where bits == 4 (W4A4, lr\N{MULTIPLICATION SIGN}0.1)"
-    )
+    assert title.endswith(": 1 of 3 trials where bits == 4 (W4A4, lr\N{MULTIPLICATION SIGN}0.1)")
     assert any("diff\ntime %" in text for text in found.text("button"))
     assert [trial["name"] for trial in found.data["trials"]] == ["1"]
 
