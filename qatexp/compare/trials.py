@@ -17,10 +17,11 @@ from qatexp.results.comparable import (
     latency_differences,
     version_differences,
 )
-from qatexp.results.trials import Knob, deployable, knobs, label
+from qatexp.results.trials import Knob, deployable, followers, knobs, label
 from qatexp.results.units import (
     MISSING,
     SizeUnit,
+    counted,
     factor,
     milliseconds,
     percent,
@@ -73,6 +74,7 @@ def trials_notes(sweep: Sweep) -> list[str]:
         f"top-1, size, latency{headline_conditions(records, is_brief=True)} and speedup are those "
         "of the deployed files",
         f"{MARK} on the Pareto front: {RULE}",
+        *_follower_notes(sweep),
         *_data_notes(sweep),
         *_ptq_notes(sweep),
         *_baseline_notes(sweep),
@@ -81,6 +83,20 @@ def trials_notes(sweep: Sweep) -> list[str]:
         *omitted_notes(sweep),
         *pruned_notes(sweep),
     ]
+
+
+def _follower_notes(sweep: Sweep) -> list[str]:
+    """What has no column, as the model or the data set tells it."""
+    return [
+        f"with {leader} goes {_listed_keys(keys)}"
+        for leader, keys in followers(sweep.records).items()
+    ]
+
+
+def _listed_keys(keys: Sequence[str]) -> str:
+    """Some of them by name; all are columns of the CSV."""
+    more = f" and {counted(len(keys) - _MOST_NAMES, 'further setting')}"
+    return ", ".join(keys[:_MOST_NAMES]) + (more if len(keys) > _MOST_NAMES else "")
 
 
 def _data_notes(sweep: Sweep) -> list[str]:
@@ -180,10 +196,14 @@ def _columns(
     has_target: bool,
 ) -> tuple[Column, ...]:
     settings = [
-        Column(knob.name, is_number=all(knob.is_number(record) for record in records))
+        Column(
+            knob.name,
+            is_number=all(knob.is_number(record) for record in records),
+            is_setting=True,
+        )
         for knob in differing
     ]
-    settings += [Column("target", is_number=False)] if has_target else []
+    settings += [Column("target\nmet", is_number=False)] if has_target else []
     spare = (Column("speedup", is_spare=True), Column("parity\n%", is_spare=True))
     return (Column("trial", is_number=False), *settings, *map(Column, headings), *spare)
 
@@ -192,7 +212,7 @@ def _target(record: Record) -> str:
     """Whether the file that a trial would deploy loses as little as was asked for."""
     if record.target is None:
         return MISSING
-    return "met" if record.target.met else "missed"
+    return "yes" if record.target.met else "no"
 
 
 def _headings(unit: SizeUnit) -> tuple[str, ...]:
