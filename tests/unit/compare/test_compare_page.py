@@ -191,6 +191,14 @@ def test_a_run_has_a_page_of_its_variants(page):
     assert kinds == ["size", "latency"]
 
 
+def test_the_legend_names_every_kind_of_point(page, make_record):
+    record = make_record()
+    with_control = {**record.variants, "control": record.variants["fp32"]}
+    found = page(replace(record, variants=with_control), single=True)
+    kinds = [text for text in found.text("span") if text in with_control]
+    assert kinds == ["qat", "ptq", "fp32", "control"]
+
+
 def test_failures_alone_have_a_page(page, failed):
     found = page(failed)
     assert [a for a in found.of("div") if "data-chart" in a] == []
