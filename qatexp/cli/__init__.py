@@ -17,8 +17,10 @@ def main() -> None:
     # A console script has no current folder on its path, `python -m` has: users' own models.
     if os.getcwd() not in sys.path:  # noqa: PTH109  sys.path holds strings
         sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    from qatexp.cli.console import outlive_readers
     from qatexp.cli.verbs import VERBS, run_verb
 
+    outlive_readers()
     arguments = sys.argv[1:]
     if arguments and arguments[0] in VERBS:
         sys.exit(run_verb(arguments))

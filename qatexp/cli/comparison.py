@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from qatexp.compare import Sweep, gather, newest_sweep
+from qatexp.compare.gather import new_folder
 from qatexp.errors import ConfigError
 
 _HOME = Path("multirun")
@@ -32,6 +33,11 @@ def collected(folders: Sequence[Path], *, experiment: str, uri: str | None) -> S
             f"--experiment={experiment} and FOLDER={folders[0]} exclude each other; give one."
         )
     return _from_mlflow(experiment, uri)
+
+
+def place_of(sweep: Sweep) -> Path:
+    """Where the files of a comparison go: one of some trials leaves that of all of them alone."""
+    return new_folder(_HOME) if sweep.where else sweep.folder
 
 
 def _from_mlflow(experiment: str, uri: str | None) -> Sweep:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import logging.config
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,41 @@ class ConsoleHandler(logging.StreamHandler):  # type: ignore[type-arg]
     def stream(self) -> object:
         """The present standard error stream."""
         return sys.stderr
+
+
+class _Outlet(io.FileIO):
+    """A file descriptor whose reader may go away, as ``head`` does: the rest goes nowhere."""
+
+    def write(self, data: Any, /) -> int:
+        """Write as a file does; what nobody reads any more counts as written."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            return len(data)
+
+
+def outlive_readers() -> None:
+    """Let a reader of standard output or error go away without ending the command's work.
+
+    Streams that something else has replaced are left to it.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or stream is not getattr(sys, f"__{name}__"):
+            continue
+        stream.flush()
+        outlet = io.BufferedWriter(_Outlet(stream.fileno(), "w", closefd=False))
+        new = io.TextIOWrapper(
+            outlet,
+            encoding=stream.encoding,
+            errors=stream.errors,
+            line_buffering=stream.line_buffering,
+            write_through=stream.write_through,
+        )
+        setattr(sys, name, new)
 
 
 def complain(message: str) -> None:

@@ -49,20 +49,20 @@ def compare(
 ) -> None:
     """Compare the trials of sweeps, or the variants of a run (default: the newest).
 
-    Files go to the folder that is compared; for several folders, or an experiment, to a new one in
-    multirun/compare.
+    Files go to the folder that is compared; for several folders, an experiment, or some of the
+    trials (--where), to a new one in multirun/compare.
     """
     from rich.console import Console
 
-    from qatexp.cli.comparison import collected
+    from qatexp.cli.comparison import collected, place_of
     from qatexp.compare import print_comparison, select, write_comparison
     from qatexp.store.atomic import ensure_folder
 
     sweep = collected(folders, experiment=experiment, uri=uri)
     sweep = select(sweep, where=where, baseline=baseline)
-    folder = ensure_folder(sweep.folder if out is None else out)
+    written = write_comparison(sweep, ensure_folder(place_of(sweep) if out is None else out))
     print_comparison(sweep, Console())
-    for path in write_comparison(sweep, folder):
+    for path in written:
         click.echo(f"wrote {path}")
 
 

@@ -1,6 +1,6 @@
 """Compare the variants of a run, or the trials of sweeps: tables, files, a page, a picture."""
 
-from qatexp.compare.best import Best, best_trial
+from qatexp.compare.best import Best, Objection, best_trial
 from qatexp.compare.collect import Sweep, Trial, collect, newest_sweep
 from qatexp.compare.gather import gather
 from qatexp.compare.pareto import pareto
@@ -10,6 +10,7 @@ from qatexp.compare.write import write_comparison
 
 __all__ = [
     "Best",
+    "Objection",
     "Sweep",
     "Trial",
     "best_trial",

@@ -9,6 +9,7 @@ from qatexp.compare.collect import Sweep, Trial
 from qatexp.errors import ConfigError
 from qatexp.records import Record
 from qatexp.results.comparable import data_set, latencies_compare
+from qatexp.results.files import with_shared_figures
 from qatexp.results.trials import deployable, knobs, label
 
 
@@ -21,14 +22,14 @@ class Delta:
     size_share: float
     """Of the bytes: -0.5 is half the size."""
     latency_share: float | None
-    """Of the median time; None where both were not taken alike."""
+    """Of the median time, relative to each one's own fp32; None where both were not taken alike."""
 
 
 def delta(record: Record, baseline: Trial | None) -> Delta | None:
     """Compare a trial with the baseline; None without one, or where a trial has no such file."""
     if baseline is None or baseline.record is None:
         return None
-    ours, theirs = deployable(record), deployable(baseline.record)
+    ours, theirs = map(deployable, with_shared_figures([record, baseline.record]))
     if ours is None or theirs is None:
         return None
     is_same_data = data_set(record) == data_set(baseline.record)

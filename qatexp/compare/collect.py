@@ -52,6 +52,9 @@ class Sweep:
     """The expression that chose these trials; empty where all are here."""
     left_out: int = 0
     """Number of trials that the expression left out."""
+    shared: tuple[str, ...] = ()
+    """Settings that differ between all trials, and that those which the expression chose have in
+    common: ``W4A4``."""
     omitted: tuple[str, ...] = ()
     """What else was there, and is no result: ``2 reruns``."""
     baseline: Trial | None = None

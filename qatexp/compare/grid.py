@@ -18,8 +18,10 @@ class Column:
     heading: str
     """With a line break where a narrow column would best have one."""
     is_number: bool = True
+    is_setting: bool = False
+    """Whether a narrow terminal does without this column, the first of its kind apart."""
     is_spare: bool = False
-    """Whether a narrow terminal does without this column."""
+    """Whether it does without this one where that is not enough."""
 
     @property
     def name(self) -> str:
@@ -47,13 +49,19 @@ class Grid:
         return [row[index] for row in self.rows]
 
     def narrowed(self, width: int) -> Grid:
-        """Leave out as many spare columns, from the right, as it takes to fit `width`."""
-        kept = list(range(len(self.columns)))
-        for index in reversed(range(len(self.columns))):
+        """Leave out as many columns as it takes to fit `width`: figures matter most.
+
+        Settings go first, the widest before the others, until one is left; then spare figures,
+        from the right.
+        """
+        indices = range(len(self.columns))
+        settings = [i for i in indices if self.columns[i].is_setting]
+        spare = [i for i in indices if self.columns[i].is_spare]
+        kept = list(indices)
+        for index in (*sorted(settings[1:], key=self.min_width)[::-1], *reversed(spare)):
             if sum(self.min_width(i) + 1 for i in kept) - 1 <= width:
                 break
-            if self.columns[index].is_spare:
-                kept.remove(index)
+            kept.remove(index)
         columns = tuple(self.columns[i] for i in kept)
         return Grid(columns, tuple(tuple(row[i] for i in kept) for row in self.rows), self.marked)
 

@@ -12,8 +12,8 @@ from qatexp.results.trials import deployed_name
 
 RULE = (
     f"no other file of a trial, be it fp32, ptq or qat, is better without being worse in top-1, "
-    f"size or latency (sizes within {SIZE_TOLERANCE:.0%} and latencies within "
-    f"{LATENCY_TOLERANCE:.0%} count as equal)"
+    f"size or latency (sizes within {SIZE_TOLERANCE:.0%} and latencies, relative to each trial's "
+    f"own fp32, within {LATENCY_TOLERANCE:.0%} count as equal)"
 )
 """What being on the front means, for readers of a table."""
 
@@ -22,8 +22,9 @@ def front_files(records: Sequence[Record]) -> list[File]:
     """Find the files on the Pareto front: high `deployed_top1`, small `size_bytes`, low latency.
 
     Every fp32, ptq and qat file of the trials takes part, one that trials share once. Latencies
-    (p50) within 5 % of each other count as equal, since that much is noise between two processes,
-    and so do sizes within 1 %. Accuracies are compared as they are: they are reproducible.
+    (p50) are relative to the fp32 of their trial, which was measured in turns with them; within 5 %
+    of each other they count as equal, as that much is noise, and so do sizes within 1 %. Accuracies
+    are compared as they are: they are reproducible.
 
     Every data set has a front of its own. Where its latencies were not taken alike, they do not
     count.

@@ -76,7 +76,8 @@ def _title(sweep: Sweep) -> str:
     is_partial = planned is not None and started < planned
     counts = [f"{started} of {planned} trials" if is_partial else counted(started, "trial")]
     if sweep.where:
-        counts = [f"{len(sweep.trials)} of {counted(started, 'trial')} where {sweep.where}"]
+        shared = f" ({', '.join(sweep.shared)})" if sweep.shared else ""
+        counts = [f"{len(sweep.trials)} of {counted(started, 'trial')} where {sweep.where}{shared}"]
     for status in (PRUNED, FAILED, INTERRUPTED, RUNNING, OUTDATED, UNREADABLE):
         number = sum(trial.status == status for trial in sweep.trials)
         counts += [f"{number} {status}"] if number else []

@@ -50,7 +50,18 @@ def seeds_notes(groups: Sequence[Group], reference: int) -> list[str]:
         f"{len(apart)} larger than the noise{which}",
         RULE,
         SPREAD,
+        *_too_few(groups),
         *_repeats(groups),
+    ]
+
+
+def _too_few(groups: Sequence[Group]) -> list[str]:
+    """Two seeds say next to nothing of their own spread, so that the test finds little."""
+    if max(group.n for group in groups) > 2:
+        return []
+    return [
+        "two seeds can hardly show anything: within the noise is what they cannot tell apart, not "
+        "what is equal; take three or more"
     ]
 
 

@@ -10,6 +10,7 @@ from qatexp.compare.collect import Sweep
 from qatexp.compare.where import WhereError, holds, parse, trial_values, vocabulary
 from qatexp.compare.where.evaluate import Name, Value, names_in
 from qatexp.errors import ConfigError
+from qatexp.results.trials import knobs
 
 ALLOWED = (
     "allowed are comparisons of settings and figures (bits <= 4, quantizer in ['lsq', 'pact'], "
@@ -52,8 +53,18 @@ def _filtered(sweep: Sweep, where: str) -> Sweep:
         raise ConfigError(
             f"--where={where} holds for none of {len(rows)} trials{seen and f': {seen}'}."
         )
+    narrowed = replace(sweep, trials=tuple(kept), where=where.strip())
     left_out = len(rows) - len(kept)
-    return replace(sweep, trials=tuple(kept), where=where.strip(), left_out=left_out)
+    return replace(narrowed, left_out=left_out, shared=_shared(sweep, narrowed))
+
+
+def _shared(sweep: Sweep, narrowed: Sweep) -> tuple[str, ...]:
+    """What no column of the narrowed table says any more, as the trials have it in common."""
+    if not narrowed.records:
+        return ()
+    still = {knob.key for knob in knobs(narrowed.records)}
+    settled = [knob for knob in knobs(sweep.records) if knob.key not in still]
+    return tuple(knob.phrase(narrowed.records[0]) for knob in settled)
 
 
 def _seen(name: Name, rows: list[dict[str, Value]]) -> str:

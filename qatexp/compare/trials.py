@@ -17,10 +17,11 @@ from qatexp.results.comparable import (
     latency_differences,
     version_differences,
 )
-from qatexp.results.trials import Knob, deployable, knobs, label
+from qatexp.results.trials import Knob, deployable, followers, knobs, label
 from qatexp.results.units import (
     MISSING,
     SizeUnit,
+    counted,
     factor,
     milliseconds,
     percent,
@@ -49,10 +50,12 @@ def trials_grid(sweep: Sweep) -> Grid:
         for group in by_data_set(records).values()
         for index in sorted(group, key=lambda index: -_accuracy(records[index]))
     ]
+    has_target = any(record.target is not None for record in records)
     rows = [
         (
             f"{finished[index][0].name} {MARK}" if index in best else finished[index][0].name,
             *(knob.text(records[index]) for knob in differing),
+            *([_target(records[index])] if has_target else []),
             *_figures(records[index], unit),
             *_rest(records[index], sweep),
         )
@@ -60,7 +63,7 @@ def trials_grid(sweep: Sweep) -> Grid:
     ]
     marked = frozenset(place for place, index in enumerate(order) if index in best)
     against = [] if sweep.baseline is None else list(_DELTAS)
-    columns = _columns(records, differing, [*_headings(unit), *against])
+    columns = _columns(records, differing, [*_headings(unit), *against], has_target=has_target)
     return Grid(columns, tuple(rows), marked)
 
 
@@ -71,6 +74,7 @@ def trials_notes(sweep: Sweep) -> list[str]:
         f"top-1, size, latency{headline_conditions(records, is_brief=True)} and speedup are those "
         "of the deployed files",
         f"{MARK} on the Pareto front: {RULE}",
+        *_follower_notes(sweep),
         *_data_notes(sweep),
         *_ptq_notes(sweep),
         *_baseline_notes(sweep),
@@ -79,6 +83,20 @@ def trials_notes(sweep: Sweep) -> list[str]:
         *omitted_notes(sweep),
         *pruned_notes(sweep),
     ]
+
+
+def _follower_notes(sweep: Sweep) -> list[str]:
+    """What has no column, as the model or the data set tells it."""
+    return [
+        f"with {leader} goes {_listed_keys(keys)}"
+        for leader, keys in followers(sweep.records).items()
+    ]
+
+
+def _listed_keys(keys: Sequence[str]) -> str:
+    """Some of them by name; all are columns of the CSV."""
+    more = f" and {counted(len(keys) - _MOST_NAMES, 'further setting')}"
+    return ", ".join(keys[:_MOST_NAMES]) + (more if len(keys) > _MOST_NAMES else "")
 
 
 def _data_notes(sweep: Sweep) -> list[str]:
@@ -117,7 +135,7 @@ def _baseline_notes(sweep: Sweep) -> list[str]:
     text = label(baseline.record, knobs([*sweep.records, baseline.record]))
     return [
         f"differences are against trial {baseline.name} ({text}): points of top-1, and percent of "
-        f"its size and latency"
+        f"its size and latency (relative to fp32)"
     ]
 
 
@@ -171,14 +189,30 @@ def _without_figures(trials: Sequence[Trial], sweep: Sweep) -> list[str]:
 
 
 def _columns(
-    records: Sequence[Record], differing: Sequence[Knob], headings: Sequence[str]
+    records: Sequence[Record],
+    differing: Sequence[Knob],
+    headings: Sequence[str],
+    *,
+    has_target: bool,
 ) -> tuple[Column, ...]:
     settings = [
-        Column(knob.name, is_number=all(knob.is_number(record) for record in records))
+        Column(
+            knob.name,
+            is_number=all(knob.is_number(record) for record in records),
+            is_setting=True,
+        )
         for knob in differing
     ]
+    settings += [Column("target\nmet", is_number=False)] if has_target else []
     spare = (Column("speedup", is_spare=True), Column("parity\n%", is_spare=True))
     return (Column("trial", is_number=False), *settings, *map(Column, headings), *spare)
+
+
+def _target(record: Record) -> str:
+    """Whether the file that a trial would deploy loses as little as was asked for."""
+    if record.target is None:
+        return MISSING
+    return "yes" if record.target.met else "no"
 
 
 def _headings(unit: SizeUnit) -> tuple[str, ...]:

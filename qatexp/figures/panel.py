@@ -102,13 +102,19 @@ def panels(trials: Sequence[Record]) -> tuple[Panel, Panel]:
         ),
         Panel(
             "Accuracy against latency",
-            f"latency p50, ms{headline_conditions(trials)}",
+            latency_axis(trials),
             lambda variant: variant.latency_ms_p50,
             LATENCY_TOLERANCE,
             latencies_compare,
             tuple(trials),
         ),
     )
+
+
+def latency_axis(trials: Sequence[Record]) -> str:
+    """What an axis of latencies says: unlike those of one, those of several are at one pace."""
+    pace = " at the median fp32 latency" if len(trials) > 1 and latencies_compare(trials) else ""
+    return f"latency p50, ms{pace}{headline_conditions(trials)}"
 
 
 def draw_panel_(axes: Axes, panel: Panel, colours: Sequence[str]) -> None:

@@ -198,7 +198,10 @@ class Record:
         return json.dumps(self.to_dict(), indent=2) + "\n"
 
     def metrics(self) -> dict[str, float]:
-        """Final figures as flat metric names: ``qat/deployed_top1``, ``parity/top1_agreement``."""
+        """Final figures as flat metric names: ``qat/deployed_top1``, ``parity/top1_agreement``.
+
+        Of a target there are ``target/met`` (1 or 0) and ``target/drop``, that of the last file.
+        """
         flat: dict[str, float] = {}
         for variant_name, variant in self.variants.items():
             for item in dataclasses.fields(variant):
@@ -207,6 +210,9 @@ class Record:
                     flat[f"{variant_name}/{item.name}"] = float(value)
         if self.parity is not None:
             flat |= dict(_numbers("parity", dataclasses.asdict(self.parity)))
+        if self.target is not None:
+            flat["target/met"] = float(self.target.met)
+            flat["target/drop"] = self.target.attempts[-1].drop
         return flat
 
 

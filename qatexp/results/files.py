@@ -12,6 +12,7 @@ from qatexp.results.comparable import data_set, latency_conditions
 
 FILES = ("fp32", "ptq", "qat")
 """Variants whose files compete; the control only says what longer training gains."""
+_TIMES = ("latency_ms_p50", "latency_ms_p95", "latency_speedup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,8 @@ class File:
     name: str
     """Its variant: fp32, ptq or qat."""
     variant: Variant
-    """Its figures; the latency is the median of all trials that have measured it alike."""
+    """Its figures; the latency is the median of all trials that have it, at the pace that
+    `with_shared_figures` describes."""
     trials: tuple[int, ...]
     """Indices of the trials that have it."""
 
@@ -33,21 +35,58 @@ def files(trials: Sequence[Record]) -> list[File]:
         for name in FILES:
             if name in record.variants:
                 owners.setdefault(_identity(record, name), []).append(index)
+    paces = _paces(trials)
     found = []
     for (name, *_), indices in owners.items():
-        variants = [trials[index].variants[name] for index in indices]
-        latency = median(variant.latency_ms_p50 for variant in variants)
-        found.append(File(name, replace(variants[0], latency_ms_p50=latency), tuple(indices)))
+        first = trials[indices[0]].variants[name]
+        variants = [_at_pace(trials[index].variants[name], paces[index]) for index in indices]
+        middle = {key: median(getattr(v, key) for v in variants) for key in _TIMES}
+        found.append(File(name, replace(first, **middle), tuple(indices)))
     return found
 
 
 def with_shared_figures(trials: Sequence[Record]) -> list[Record]:
-    """The trials with the same latency for the same file, whichever of them has measured it."""
-    variants = [dict(record.variants) for record in trials]
+    """The trials with latencies that may be set against each other.
+
+    A file that several trials have has one latency, the median. And all are taken at one pace: a
+    machine is faster at one moment than at another, by more than what separates most files, and
+    every trial has measured its fp32 in turns with its own files. So each latency is the share of
+    that fp32's, times the median fp32 latency of all trials with the same network and conditions.
+    """
+    pairs = zip(trials, _paces(trials), strict=True)
+    variants = [{k: _at_pace(v, pace) for k, v in r.variants.items()} for r, pace in pairs]
     for file in files(trials):
         for index in file.trials:
-            variants[index][file.name] = file.variant
+            shared = {key: getattr(file.variant, key) for key in _TIMES}
+            variants[index][file.name] = replace(variants[index][file.name], **shared)
     return [replace(r, variants=own) for r, own in zip(trials, variants, strict=True)]
+
+
+def _paces(trials: Sequence[Record]) -> list[float]:
+    """By trial, the factor that takes its fp32 latency to the median of those like it."""
+    alike: dict[Any, list[float]] = {}
+    for record in trials:
+        if (fp32 := record.variants.get("fp32")) is not None:
+            alike.setdefault(_network(record, fp32), []).append(fp32.latency_ms_p50)
+    paces = []
+    for record in trials:
+        fp32 = record.variants.get("fp32")
+        if fp32 is None or fp32.latency_ms_p50 <= 0.0:
+            paces.append(1.0)
+        else:
+            paces.append(median(alike[_network(record, fp32)]) / fp32.latency_ms_p50)
+    return paces
+
+
+def _network(record: Record, fp32: Variant) -> tuple[Any, ...]:
+    """What the time of an fp32 file depends on, which its weights are not part of."""
+    size = record.params.get("dataset.image_size")
+    return record.params.get("model"), fp32.params, size, latency_conditions(record)
+
+
+def _at_pace(variant: Variant, pace: float) -> Variant:
+    times = (variant.latency_ms_p50 * pace, variant.latency_ms_p95 * pace)
+    return replace(variant, latency_ms_p50=times[0], latency_ms_p95=times[1])
 
 
 def _identity(record: Record, name: str) -> tuple[Any, ...]:

@@ -26,6 +26,9 @@ _PHRASES: dict[str, Callable[[str], str]] = {
     "schedule.qat.epochs": lambda value: f"{value} ep",
 }
 """How the knobs that are swept most read in a label."""
+_LEADERS = ("model", "dataset")
+_FOLLOWERS = ("model.", "dataset.", "schedule.", "qconfig.")
+"""Where the settings lie that experiments choose to suit their model and data set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +95,34 @@ def _says_as_much(values: Mapping[str, Sequence[str]], short: str, key: str) -> 
     return len(set(zip(values[short], values[key], strict=True))) == len(set(values[short]))
 
 
+def followers(records: Sequence[Record]) -> dict[str, list[str]]:
+    """Settings that say nothing more where the model, or the data set, is told.
+
+    Bits, learning-rate scale and epochs of QAT are never among them: they are what is compared.
+
+    Returns:
+        Keys by that of the setting which they follow from, `model` or `dataset`.
+    """
+    varying = varying_keys(records)
+    values = {key: [_identity(record, key) for record in records] for key in varying}
+    found: dict[str, list[str]] = {leader: [] for leader in _LEADERS if leader in values}
+    for key in varying:
+        if not key.startswith(_FOLLOWERS) or key in _BIT_KEYS or key in _PHRASES:
+            continue
+        leader = next((name for name in found if _says_as_much(values, name, key)), None)
+        if leader is not None:
+            found[leader].append(key)
+    return {leader: keys for leader, keys in found.items() if keys}
+
+
 def knobs(records: Sequence[Record]) -> list[Knob]:
-    """The settings that differ between the records, bits of weights and activations as one."""
-    keys = list(dict.fromkeys(BITS if key in _BIT_KEYS else key for key in varying_keys(records)))
+    """The settings that differ between the records, bits of weights and activations as one.
+
+    Those that follow from the model or the data set are left out, see `followers`.
+    """
+    led = {key for keys in followers(records).values() for key in keys}
+    told = [key for key in varying_keys(records) if key not in led]
+    keys = list(dict.fromkeys(BITS if key in _BIT_KEYS else key for key in told))
     return [
         Knob(name, key, _path_parts([record.params.get(key) for record in records]))
         for key, name in zip(keys, short_names(keys), strict=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from qatexp.quantization.prepare import PreparedModel
 from qatexp.records import Attempt, Target
+from qatexp.results.units import counted
 from qatexp.stages.context import Context
 from qatexp.stages.evaluate import Candidate, deployed_scores
 from qatexp.stages.export import Deployment, convert_and_export
@@ -71,9 +72,10 @@ def _reach(
         _say(attempts[-1], max_drop, split)
     target = Target(max_drop, split, tuple(attempts))
     if not target.met:
+        trained_for = counted(attempts[-1].epochs, "epoch")
         context.warn(
             f"target.max_drop={max_drop} was not reached: {attempts[-1].drop:.2f} points ({split}) "
-            f"are lost after {attempts[-1].epochs} epochs of QAT; add a larger number to "
+            f"are lost after {trained_for} of QAT; add a larger number to "
             "target.epochs, or take more bits"
         )
     return trained, target
@@ -104,7 +106,7 @@ def _train(
 
 
 def _say(attempt: Attempt, max_drop: float, split: str) -> None:
-    trained = f" after {attempt.epochs} epochs" if attempt.variant == "qat" else ""
+    trained = f" after {counted(attempt.epochs, 'epoch')}" if attempt.variant == "qat" else ""
     log.info(
         "target: the deployed %s file%s loses %.2f points of top-1 (%s); %.2f are allowed",
         attempt.variant,

@@ -10,6 +10,7 @@ from qatexp.config.variables import NEIGHBOURS
 from qatexp.measurement import Timing, time_in_turns
 from qatexp.quantization.inventory import ideal_bytes, parameter_count
 from qatexp.records import Latency, Parity, Variant
+from qatexp.results.units import counted
 from qatexp.runtimes import onnxruntime
 from qatexp.stages.certify import certify
 from qatexp.stages.context import Context
@@ -72,8 +73,9 @@ def _warn_of_saturation(context: Context, variants: Mapping[str, Variant]) -> No
 def _warn_of_neighbours(context: Context) -> None:
     neighbours = int(os.environ.get(NEIGHBOURS, "0"))
     if neighbours > 0:
+        others = counted(neighbours, "other trial")
         context.warn(
-            f"latencies were measured while up to {neighbours} other trials ran on this machine; "
+            f"latencies were measured while up to {others} ran on this machine; "
             "compare speedups, which are measured in turns, or run the best trials again alone"
         )
 

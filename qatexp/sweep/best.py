@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from qatexp.compare import Best, Sweep, best_trial
+from qatexp.compare import Best, Objection, Sweep, best_trial
 from qatexp.compare.write import MARKDOWN_FILE
 from qatexp.config.criteria import criteria
 from qatexp.config.schema import ExperimentConfig
@@ -26,7 +26,12 @@ _FIGURES = ("deployed_top1", "val_top1", "size_bytes", "latency_ms_p50", "macs_i
 
 
 def settle_best(
-    sweep: Sweep, config: ExperimentConfig, *, store: Store | None, sweep_run: str | None
+    sweep: Sweep,
+    config: ExperimentConfig,
+    *,
+    store: Store | None,
+    sweep_run: str | None,
+    objection: Objection,
 ) -> list[str]:
     """Choose the best trial, register it where that is asked for, and write ``best.json``.
 
@@ -38,15 +43,16 @@ def settle_best(
         config: what they have in common.
         store: where they are logged; None where their parent run has ended already.
         sweep_run: their parent run in MLflow.
+        objection: to trials that are no candidates; see `best_trial`.
 
     Returns:
-        Lines for the user; none where no trial has finished.
+        Lines for the user; none where no trial has finished, or none is a candidate.
 
     Raises:
         StoreError: the file cannot be written.
     """
     try:
-        best = best_trial(sweep, criteria(config.sweep.select))
+        best = best_trial(sweep, criteria(config.sweep.select), objection=objection)
     except ConfigError as problem:
         log.warning("%s", problem)
         return []

@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from qatexp.compare import Sweep
 from qatexp.records import Record
+from qatexp.results.units import counted
 
 TRAININGS = ("fp32", "control", "ptq", "qat")
 """Stages that are counted by themselves; the others are summed up."""
@@ -31,12 +32,18 @@ def effort(sweep: Sweep, ran: Collection[str], seconds: float) -> str:
             times[kind] += spent
             counts[kind] += 1
     parts = [f"{kind} {counts[kind]}x {times[kind]:.0f} s" for kind in TRAININGS if counts[kind]]
-    total = sum(times.values())
-    parts.append(f"other stages {times['other stages']:.0f} s")
-    return (
-        f"{len(records)} trials in {seconds:.0f} s: {', '.join(parts)}; "
-        f"{seconds / max(total, 1e-9):.2f} times the sum of all that was computed"
-    )
+    if counts["other stages"]:
+        parts.append(f"other stages {times['other stages']:.0f} s")
+    computed = ", ".join(parts) or "all stages from the cache"
+    rest = _rest(seconds, sum(times.values()))
+    return f"{counted(len(records), 'trial')} in {seconds:.0f} s: {computed}; {rest}"
+
+
+def _rest(seconds: float, total: float) -> str:
+    """What the stages leave of the time; where they overlap, how many ran at a time on average."""
+    if total > seconds:
+        return f"{total / seconds:.1f} stages at a time"
+    return f"{seconds - total:.0f} s around them (starting, logging, waiting)"
 
 
 def _computed(record: Record) -> dict[str, float]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from omegaconf import DictConfig
 
 from qatexp.config.schema import ExperimentConfig
+from qatexp.results.units import counted
 from qatexp.sweep.endings import Ending
 from qatexp.sweep.launcher import TrialLauncher
 from qatexp.sweep.processes import Job, command_of, prepare, start
@@ -54,7 +55,7 @@ class LocalLauncher(TrialLauncher):
                 )
             found[kind] = free[:number]
         at_a_time = " or ".join(dict.fromkeys(str(len(free)) for free in found.values()))
-        log.info("%d trials, %s at a time", len(jobs), at_a_time)
+        log.info("%s, %s at a time", counted(len(jobs), "trial"), at_a_time)
         yield Machine(self.config, found)
 
 

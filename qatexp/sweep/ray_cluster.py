@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import ConfigError
+from qatexp.results.units import counted
 from qatexp.sweep.endings import Ending
 from qatexp.sweep.launcher import TrialLauncher
 from qatexp.sweep.processes import Job, prepare
@@ -107,7 +108,8 @@ class RayLauncher(TrialLauncher):
                 self._check_size(at_a_time, share, further)
                 neighbours[share] = max(min(at_a_time, len(jobs)) - 1, 0)
             text = told(given.values())
-            log.info("%d trials on Ray (%d machines); %s", len(jobs), len(machines), text)
+            trials, where = counted(len(jobs), "trial"), counted(len(machines), "machine")
+            log.info("%s on Ray (%s); %s", trials, where, text)
             yield Cluster(self.config, given, further, neighbours)
         finally:
             ray.shutdown()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from qatexp.compare import Sweep, collect, print_comparison, write_comparison
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import QatexpError, StoreError
-from qatexp.records import PROCESS_STAGE
+from qatexp.records import PROCESS_STAGE, Record
 from qatexp.records.plan import load_plan
 from qatexp.results.comparable import by_data_set
 from qatexp.results.trials import deployable
@@ -21,6 +21,8 @@ from qatexp.store.lock import Lock
 from qatexp.sweep.best import settle_best, sweep_note
 from qatexp.sweep.effort import effort
 from qatexp.sweep.planning import plan_lock, write_plan
+from qatexp.sweep.search.limits import KEY as CONSTRAINTS
+from qatexp.sweep.search.limits import Limits
 from qatexp.sweep.search.workers import has_workers
 from qatexp.tracking import Store, ui_hint
 
@@ -56,26 +58,17 @@ class SweepSession:
 
         sweep = collect(self.folder)
         files = write_comparison(sweep, self.folder)
-        console = Console()
-        print_comparison(sweep, console)
-        files_text = "compare.html, compare.md, compare.csv, pareto.png"
-        console.print(f"Comparison in {self.folder}: {files_text}", soft_wrap=True)
         parent = self.run_id or self.known_run
-        best = settle_best(sweep, self.config, store=self.store, sweep_run=parent)
-        for line in best:
-            console.print(line, soft_wrap=True, highlight=False)
-        self._tell_of_effort(sweep, console)
-        self._tell_more(console)
-        if self.elsewhere:
-            names = ", ".join(sorted(self.elsewhere, key=int))
-            console.print(f"Still running in other processes, which close the sweep: {names}")
-        else:
-            self._close(sweep, files, best)
+        best = settle_best(
+            sweep, self.config, store=self.store, sweep_run=parent, objection=self._objection
+        )
+        seconds = time.monotonic() - self.started
+        if not self.elsewhere:
+            self._close(sweep, files, best, seconds)
             with suppress(StoreError), plan_lock(self.folder):  # of another sweeper, without a plan
                 write_plan(replace(load_plan(self.folder), has_ended=True), self.folder)
-        if self.run_id is not None:
-            console.print(ui_hint(), soft_wrap=True)
-        self._leave()
+        self._leave()  # from here on nothing can be lost, whatever becomes of the terminal
+        self._tell(sweep, best, seconds, Console())
         failed = [trial for trial in sweep.others if trial.name not in self.elsewhere]
         return 1 if failed else 0
 
@@ -99,20 +92,39 @@ class SweepSession:
     def _leave(self) -> None:
         _open.remove(self)
 
-    def _tell_of_effort(self, sweep: Sweep, console: Console) -> None:
+    def _tell(self, sweep: Sweep, best: Sequence[str], seconds: float, console: Console) -> None:
+        """Print what the sweep has come to."""
+        print_comparison(sweep, console)
+        files = "compare.html, compare.md, compare.csv, pareto.png"
+        console.print(f"Comparison in {self.folder}: {files}", soft_wrap=True)
+        for line in best:
+            console.print(line, soft_wrap=True, highlight=False)
+        self._tell_of_effort(sweep, seconds, console)
+        self._tell_more(console)
+        if self.elsewhere:
+            names = ", ".join(sorted(self.elsewhere, key=int))
+            console.print(f"Still running in other processes, which close the sweep: {names}")
+        if self.run_id is not None:
+            console.print(ui_hint(), soft_wrap=True)
+
+    def _tell_of_effort(self, sweep: Sweep, seconds: float, console: Console) -> None:
         if self.left is not None and not self.left:
             if not self.elsewhere:
                 text = "All trials were finished already; sweep.resume=never runs them anew."
                 console.print(text)
             return
         ran = {trial.name for trial in sweep.trials} if self.left is None else self.left
-        if line := effort(sweep, ran, time.monotonic() - self.started):
+        if line := effort(sweep, ran, seconds):
             console.print(line, soft_wrap=True)
 
     def _tell_more(self, console: Console) -> None:
         """Print what only some sweeps have to say."""
 
-    def _close(self, sweep: Sweep, files: list[Path], lines: Sequence[str]) -> None:
+    def _objection(self, record: Record) -> str:  # noqa: ARG002  that of a search depends on it
+        """Why a trial may not be the best one; empty where it may."""
+        return ""
+
+    def _close(self, sweep: Sweep, files: list[Path], lines: Sequence[str], seconds: float) -> None:
         if self.store is None or self.run_id is None:
             return
         self.store.close_dead_runs()  # of trials whose processes were killed
@@ -121,7 +133,7 @@ class SweepSession:
         metrics = {
             "trials": float(len(sweep.trials)),
             "failed": float(len(sweep.others)),
-            "seconds": time.monotonic() - self.started,
+            "seconds": seconds,
         }
         finished = [record for _, record in sweep.finished]
         shipped = (deployable(record) for record in finished)
@@ -154,6 +166,8 @@ class SearchSession(SweepSession):
 
     epilogue: Callable[[Console], None] | None = None
     """Prints what the search has found; None until its study is open."""
+    limits: Limits = field(default_factory=lambda: Limits({}))
+    """What its trials have to keep to be the best one."""
 
     def abandon(self) -> None:
         """Leave the search to the processes that go on with it; without any, end it as cut off."""
@@ -166,6 +180,10 @@ class SearchSession(SweepSession):
     def _tell_more(self, console: Console) -> None:
         if self.epilogue is not None:
             self.epilogue(console)
+
+    def _objection(self, record: Record) -> str:
+        broken = self.limits.broken_by(record)
+        return f"outside {CONSTRAINTS}" if broken else ""
 
 
 def _killed_elsewhere(sweep: Sweep) -> list[str]:

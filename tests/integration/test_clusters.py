@@ -34,7 +34,7 @@ def test_a_ray_cluster_gives_the_figures_of_a_serial_sweep(small_sweep, tmp_path
         timeout=900,
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
-    assert "2 trials on Ray (1 machines); 1 CPUs, 0 GPUs for each trial" in outcome.err
+    assert "2 trials on Ray (1 machine); 1 CPUs, 0 GPUs for each trial" in outcome.err
     found = trials(outcome)
     for trial in found:  # which of both has the other one beside it is left to Ray
         trial["warnings"] = tuple(text for text in trial["warnings"] if "other trials" not in text)

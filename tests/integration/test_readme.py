@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
+import torch
 from command import qatexp
 
 pytestmark = pytest.mark.slow
@@ -29,6 +31,19 @@ def test_bring_your_own_model_and_data(tmp_path):
     assert record.name == "build_net-my_data"
     assert record.params["model.width"] == 24
     assert record.variants["qat"].macs_int_share == 1.0
+    assert not any("calibrating with" in text for text in record.warnings)
+
+
+def test_own_data_are_the_same_for_every_seed(tmp_path):
+    (tmp_path / "my_package.py").write_text(block("python", "def build_net"))
+    my_data = runpy.run_path(str(tmp_path / "my_package.py"))["my_data"]
+    sources = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        sources.append(my_data())
+    one, other = sources
+    assert torch.equal(one.train.images, other.train.images)
+    assert torch.equal(one.test.images, other.test.images)
 
 
 def test_every_override_in_the_readme_is_known(tmp_path):

@@ -40,6 +40,6 @@ def test_a_target_that_is_missed_is_a_warning_and_the_control_trains_as_long(tmp
     decided, missed = (text for text in record.warnings if text.startswith("target."))
     assert decided.startswith("target.max_drop is decided on the test images")
     assert missed.startswith("target.max_drop=0.0 was not reached: ")
-    assert "after 1 epochs of QAT; add a larger number to target.epochs" in missed
+    assert "after 1 epoch of QAT; add a larger number to target.epochs" in missed
     assert not record.target.met
     assert "control epoch 1/1" in outcome.err

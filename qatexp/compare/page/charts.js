@@ -19,7 +19,7 @@ const Charts = (() => {
   const COSTS = {
     size: { field: "size_bytes", label: `size of the file, ${DATA.unit.name}`,
             shown: (value) => value / DATA.unit.bytes, fronts: DATA.fronts.size },
-    latency: { field: "latency_ms_p50", label: `latency p50, ms${DATA.conditions}`,
+    latency: { field: "latency_ms_p50", label: DATA.latencyAxis,
                shown: (value) => value, fronts: DATA.fronts.latency },
   };
 

@@ -14,6 +14,8 @@ from qatexp.compare.trials import MARK
 from qatexp.results.trials import Knob, deployable, knobs, label
 from qatexp.results.units import points
 
+_KINDS = ("qat", "ptq", "fp32", "control")
+"""Variants in the order of the legend."""
 _FIRST_LINES = ("schedule.qat.lr_scale", "schedule.qat.epochs", "qconfig.bits")
 """Settings whose charts of lines come first; others that vary as numbers follow."""
 _MOST_LINES = 6
@@ -33,7 +35,7 @@ def content(sweep: Sweep, commands: Mapping[str, Command | None]) -> dict[str, A
         "tiles": tiles(sweep),
         "knobs": differing,
         "lines": _lines(differing, sweep),
-        "kinds": [name for name in ("qat", "ptq", "fp32") if any(name in own for own in kinds)],
+        "kinds": [name for name in _KINDS if any(name in own for own in kinds)],
         "has_files": any(deployable(record) is not None for _, record in sweep.finished),
         "has_gap": any({"ptq", "qat"} <= own for own in kinds),
         "matrix": _matrix(sweep),

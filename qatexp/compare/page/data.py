@@ -12,9 +12,8 @@ from qatexp.compare.reproduce import Command
 from qatexp.compare.seeds import seed_groups
 from qatexp.compare.seeds_table import against, reference_group
 from qatexp.compare.where import trial_values, vocabulary
-from qatexp.figures.panel import panels
+from qatexp.figures.panel import latency_axis, panels
 from qatexp.records import Record
-from qatexp.results.comparable import headline_conditions
 from qatexp.results.files import with_shared_figures
 from qatexp.results.trials import Knob, deployable, deployed_name, knobs, label
 from qatexp.results.units import size_unit
@@ -48,7 +47,7 @@ def page_data(sweep: Sweep, commands: Mapping[str, Command | None]) -> dict[str,
             "shown": names.shown,
         },
         "unit": {"name": unit.name, "bytes": unit.size_bytes},
-        "conditions": headline_conditions(list(records.values())),
+        "latencyAxis": latency_axis(list(records.values())),
         "fronts": _fronts(list(records.values())),
         "groups": _groups(sweep),
     }
@@ -57,7 +56,7 @@ def page_data(sweep: Sweep, commands: Mapping[str, Command | None]) -> dict[str,
 
 
 def _shared(sweep: Sweep) -> dict[str, Record]:
-    """Finished trials by name, with one latency for a file that several of them share."""
+    """Finished trials by name, with latencies that compare."""
     names = [trial.name for trial, _ in sweep.finished]
     return dict(zip(names, with_shared_figures([r for _, r in sweep.finished]), strict=True))
 

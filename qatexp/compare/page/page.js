@@ -188,6 +188,7 @@
   const isSeed = (index) => Number(DATA.knobs[index].key === "seed");
   const usable = DATA.knobs.map((_, index) => index).filter(Charts.usable)
     .sort((a, b) => isSeed(a) - isSeed(b));
+  if (choice) choice.parentElement.hidden = usable.length === 0; // one trial is left, or all have values of their own
   choice?.replaceChildren(...usable.map((index) => new Option(DATA.knobs[index].name, index)));
   colourBy(usable[0] ?? null);
   filter();

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from qatexp.compare.collect import Sweep
 from qatexp.records import Record, Variant
 from qatexp.results.comparable import by_data_set, latencies_compare
+from qatexp.results.files import with_shared_figures
 from qatexp.results.front import LATENCY_TOLERANCE, SIZE_TOLERANCE
 from qatexp.results.trials import deployable, knobs, label
-from qatexp.results.units import SizeUnit, milliseconds, percent, size_unit
+from qatexp.results.units import SizeUnit, factor, milliseconds, percent, size_unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,9 @@ def _chosen(found: Sequence[_File]) -> list[tuple[str, int, _File]]:
 
 
 def _files(sweep: Sweep) -> list[_File]:
-    finished = {trial.name: record for trial, record in sweep.finished}
+    names = [trial.name for trial, _ in sweep.finished]
+    records = with_shared_figures([record for _, record in sweep.finished])
+    finished = dict(zip(names, records, strict=True))
     places = ((i, finished[t.name]) for i, t in enumerate(sweep.trials) if t.name in finished)
     return [_File(i, r, v) for i, r in places if (v := deployable(r)) is not None]
 
@@ -98,5 +101,5 @@ def _texts(variant: Variant, unit: SizeUnit) -> list[str]:
     return [
         f"{percent(variant.deployed_top1)} %",
         unit.text(variant.size_bytes),
-        f"{milliseconds(variant.latency_ms_p50)} ms",
+        f"{milliseconds(variant.latency_ms_p50)} ms ({factor(variant.latency_speedup)})",
     ]

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from qatexp.compare.where import Value, WhereError, holds, parse, vocabulary_of
+from qatexp.compare.where import Value, WhereError, figures_of, holds, parse, vocabulary_of
 from qatexp.compare.where.evaluate import Comparison, Constant, Joined, Name, Node, Not, names_in
 from qatexp.errors import ConfigError
+from qatexp.records import Record
 from qatexp.sweep.search.objectives import figure_names
 
 KEY = "hydra.sweeper.constraints"
@@ -23,13 +24,14 @@ class Limits:
     nodes: Mapping[str, Node]
     """By the text of each."""
 
-    def violations(self, values: Mapping[str, Value]) -> dict[str, float]:
-        """How far a trial is from each constraint; 0 where it holds.
-
-        Args:
-            values: settings and figures of the trial, by full name.
-        """
+    def violations(self, record: Record) -> dict[str, float]:
+        """How far a finished trial is from each constraint; 0 where it holds."""
+        values = {**figures_of(record), **record.params}
         return {text: violation(node, values) for text, node in self.nodes.items()}
+
+    def broken_by(self, record: Record) -> list[str]:
+        """The constraints that do not hold for a finished trial."""
+        return [text for text, amount in self.violations(record).items() if amount > 0.0]
 
     def names(self) -> set[str]:
         """Full names of the settings and figures that the constraints are about."""

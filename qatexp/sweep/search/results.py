@@ -9,7 +9,6 @@ from optuna import Study
 from optuna.trial import Trial, TrialState
 
 from qatexp.compare.collect import read_trial
-from qatexp.compare.where import figures_of
 from qatexp.records import Record
 from qatexp.sweep.search.limits import Limits
 from qatexp.sweep.search.objectives import Objective
@@ -62,13 +61,13 @@ def _tell_figures(
     if missing:
         _tell_failure(study, trial, f"has no finite {' and no '.join(missing)}")
         return
-    violations = limits.violations({**figures_of(record), **record.params})
+    violations = limits.violations(record)
     for text, amount in violations.items():
         if text not in trial.constraints:  # told before the process was cut off
             trial.set_constraint(text, amount)
     study.tell(trial, [value for value in values.values() if value is not None])
     figures = ", ".join(f"{name} {value:g}" for name, value in values.items())
-    off = [text for text, amount in violations.items() if amount > 0]
+    off = limits.broken_by(record)
     log.info("trial %d: %s%s", trial.number, figures, f"; not {' and '.join(off)}" if off else "")
 
 

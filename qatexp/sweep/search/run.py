@@ -45,6 +45,7 @@ def run_search(task: SearchTask, folder: Path, launch: Launch) -> None:
     limits = read_limits(task.settings.constraints, list(flat_params(task.corners[0])))
     session = open_session()
     assert isinstance(session, SearchSession)
+    session.limits = limits
     ran: set[str] = set()
     with ExitStack() as stack:
         worker = stack.enter_context(Worker(folder))

@@ -1,6 +1,9 @@
 import io
 import logging
+import subprocess
 import sys
+
+import pytest
 
 from qatexp.cli.console import ConsoleHandler, complain
 
@@ -39,3 +42,31 @@ def test_a_warning_that_all_trials_share_is_shown_once(monkeypatch):
     for facts in (shared, shared, own):
         ConsoleHandler().emit(logging.LogRecord(*facts))
     assert stream.getvalue() == "this processor is old\nthis processor is hot\n"
+
+
+TALKATIVE = """
+import sys
+from pathlib import Path
+from rich.console import Console
+from qatexp.cli.console import outlive_readers
+outlive_readers()
+input()  # until the reader is gone
+Console().print("table")
+print("line", flush=True)
+print("note", file=sys.stderr)
+Path("done").touch()
+"""
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_reader_that_goes_away_does_not_end_the_work(tmp_path, stream):
+    """``| head`` closes its pipe."""
+    command = [sys.executable, "-c", TALKATIVE]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, cwd=tmp_path, text=True, **pipes) as process:
+        getattr(process, stream).close()
+        setattr(process, stream, None)
+        out, error = process.communicate("\n", timeout=60)
+    assert process.returncode == 0
+    assert (tmp_path / "done").exists()
+    assert (out, error) == ((None, "note\n") if stream == "stdout" else ("table\nline\n", None))

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import click
 import pytest
@@ -74,6 +76,36 @@ def test_a_wrong_filter_is_exit_code_2_and_nothing_is_written(said, tmp_path):
     code, out, error = said("compare", "s", "--where", "bits <= 4", "--out", "new/folder")
     assert (code, error) == (0, "")
     assert "wrote new/folder/compare.html" in out
+
+
+def test_a_comparison_of_some_trials_leaves_that_of_all_alone(said, tmp_path):
+    for number, bits in enumerate((8, 4, 4)):
+        record = Record(name="x", status="finished", params={"qconfig.bits": bits, "seed": number})
+        (tmp_path / "s" / str(number)).mkdir(parents=True)
+        (tmp_path / "s" / str(number) / "record.json").write_text(json.dumps(record.to_dict()))
+    assert said("compare", "s")[0] == 0
+    whole = (tmp_path / "s" / "compare.md").read_text()
+    code, out, _ = said("compare", "s", "--where", "bits == 4")
+    assert code == 0
+    assert "x: 2 of 3 trials where bits == 4 (4)" in out
+    assert (tmp_path / "s" / "compare.md").read_text() == whole
+    (folder,) = (tmp_path / "multirun" / "compare").iterdir()
+    assert f"wrote {folder.relative_to(tmp_path)}/compare.md" in out
+
+
+def test_a_comparison_whose_reader_goes_away_has_its_files(tmp_path):
+    """``qatexp compare | head`` closes the pipe before the table has ended."""
+    record = Record(name="x", status="failed", params={})
+    (tmp_path / "s" / "0").mkdir(parents=True)
+    (tmp_path / "s" / "0" / "record.json").write_text(json.dumps(record.to_dict()))
+    command = [sys.executable, "-m", "qatexp", "compare", "s"]
+    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, cwd=tmp_path, text=True, **pipes) as process:
+        process.stdout.close()
+        error = process.stderr.read()
+    assert process.returncode == 0
+    assert "Broken" not in error
+    assert (tmp_path / "s" / "compare.html").exists()
 
 
 @pytest.mark.parametrize("verb", ["compare", "ui"])

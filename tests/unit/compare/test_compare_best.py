@@ -1,13 +1,18 @@
 """The best trial of a sweep by a rule that reads like a sentence."""
 
+from dataclasses import replace
 from itertools import count
 
 import pytest
 
 from qatexp.compare import best_trial, collect
+from qatexp.compare.baseline import delta
+from qatexp.compare.page.tiles import tiles
+from qatexp.compare.pareto import pareto
 from qatexp.config.criteria import criteria
 from qatexp.config.schema import SweepConfig
 from qatexp.errors import ConfigError
+from qatexp.records import Attempt, Target
 
 DATA = {"name": "cifar10", "val": 1000, "test": 10_000}
 DEFAULT = SweepConfig().select
@@ -61,7 +66,8 @@ def test_the_rule_is_told_with_what_counts_as_equal(choose):
     best = choose((89.2, 100, 1.0), (90.0, 900, 1.0))
     assert best.text == (
         "best: qat of trial 0 (W2A2), by max val_top1 (within 0.95 points, one standard error of "
-        "1,000 images), min size_bytes (within 1%), min latency_ms_p50 (within 5%)"
+        "1,000 images), min size_bytes (within 1%), min latency_ms_p50 (within 5%, relative to "
+        "fp32)"
     )
 
 
@@ -75,6 +81,33 @@ def test_a_trial_without_qat_would_deploy_its_ptq_file(make_record, make_sweep):
     sweep = collect(make_sweep(make_record(qat=None, data=DATA)))
     best = best_trial(sweep, criteria(["max:deployed_top1"]))
     assert (best.name, best.variant.deployed_top1) == ("ptq", 80.0)
+
+
+def test_a_trial_to_which_there_is_an_objection_is_not_the_best(make_record, make_sweep):
+    sweep = collect(make_sweep(make_record(bits=8, qat=97.0), make_record(bits=2, qat=90.0)))
+    rule = criteria(["max:deployed_top1"])
+
+    def small(record):
+        return "outside the limit" if record.params["qconfig.bits"] > 4 else ""
+
+    best = best_trial(sweep, rule, objection=small)
+    assert best.trial.name == "1"
+    assert best.text.startswith(
+        "best: qat of trial 1 (W2A2), among 1 of 2 finished trials (1 outside the limit), by max"
+    )
+    with pytest.raises(ConfigError, match=r"^none of 2 finished trials is the best, .*: 2 outside"):
+        best_trial(sweep, rule, objection=lambda _: "outside the limit")
+
+
+def test_a_trial_that_missed_its_target_is_not_the_best(make_record, make_sweep):
+    missed, met = (Target(0.5, "val", (Attempt("qat", 2, drop),)) for drop in (2.0, 0.5))
+    accurate = make_record(bits=8, qat=97.0, target=missed)
+    rule = criteria(["max:deployed_top1"])
+    best = best_trial(collect(make_sweep(accurate, make_record(bits=2, target=met))), rule)
+    assert best.trial.name == "1"
+    assert "among 1 of 2 finished trials (1 missed target.max_drop)" in best.text
+    with pytest.raises(ConfigError, match=r"none of 1 finished trial .*: 1 missed target.max_drop"):
+        best_trial(collect(make_sweep(accurate, root="missed")), rule)
 
 
 def test_failed_trials_are_never_the_best(failed, make_sweep):
@@ -97,6 +130,23 @@ def test_latencies_that_were_not_taken_alike_decide_nothing(make_record, make_sw
     assert first.trial.name == "0"
     with pytest.raises(ConfigError, match=r"^sweep\.select=\[min:latency_ms_p50\]: the latencies"):
         best_trial(sweep, criteria(["min:latency_ms_p50"]))
+
+
+def test_latencies_decide_relative_to_the_fp32_of_the_same_trial(make_record, make_sweep):
+    """The machine was slow while it measured the file that is the faster one."""
+    slow = make_record(bits=8, qat=86.0, latency_ms=1.0)
+    fast = make_record(bits=4, qat=86.5, latency_ms=0.8)
+    variants = {
+        name: replace(v, latency_ms_p50=2 * v.latency_ms_p50) for name, v in fast.variants.items()
+    }
+    sweep = collect(make_sweep(slow, replace(fast, variants=variants)))
+    best = best_trial(sweep, criteria(["min:latency_ms_p50"]))
+    assert best.trial.name == "1"
+    assert best.variant.latency_ms_p50 == 1.6  # as measured
+    assert pareto(sweep.records) == {1}
+    assert tiles(sweep)[2].detail.startswith("trial 1: W4A4")
+    shares = [delta(record, sweep.trials[0]).latency_share for record in sweep.records]
+    assert shares == pytest.approx([0.0, -0.2])
 
 
 def test_trials_on_other_images_do_not_compare(make_record, make_sweep):

@@ -55,6 +55,9 @@ def test_sorting_and_filtering_by_mouse_and_keyboard(page):
         True,
     ]
 
+    choice = "document.querySelector('#colour').parentElement"
+    assert page.run(f"{choice}.checkVisibility()")
+
     page.click("document.querySelector('#where')")
     page.type("bits <= 4 and qat/deployed_top1 > 80")
     assert page.run("document.querySelector('#count').textContent") == "2 of 4 trials"
@@ -70,3 +73,13 @@ def test_sorting_and_filtering_by_mouse_and_keyboard(page):
     assert order(page) == ["2", "3", "1", "0"]
     page.click("document.querySelector('#trials tbody tr')")
     assert page.run("document.querySelector('#what').textContent").startswith("trial 2")
+
+
+def test_colours_are_no_choice_where_one_trial_is_left(make_record, make_sweep, failed, tmp_path):
+    sweep = collect(make_sweep(make_record(), failed))
+    write_comparison(sweep, sweep.folder)
+    (tmp_path / "profile").mkdir()
+    with open_page(CHROMIUM, tmp_path / "profile", width=1200, height=900) as opened:
+        opened.open((sweep.folder / "compare.html").as_uri())
+        choice = "document.querySelector('#colour').parentElement"
+        assert not opened.run(f"{choice}.checkVisibility()")

@@ -76,6 +76,15 @@ def test_repeated_seeds_are_told(repeated):
     assert [row["seeds/deployed_top1_n"] for row in rows] == ["2"] * 6
 
 
+def test_two_seeds_are_said_to_show_little(make_seeds):
+    def notes(*seeds, root):
+        return report(collect(make_seeds({8: seeds, 4: seeds[:2]}, root=root))).seeds_notes
+
+    said = "two seeds can hardly show anything"
+    assert any(text.startswith(said) for text in notes(86.0, 87.0, root="two"))
+    assert not any(text.startswith(said) for text in notes(86.0, 87.0, 88.0, root="three"))
+
+
 def test_one_seed_run_twice_is_one_seed():
     (pair,) = differences(
         [Group("g", ("0", "1"), (3, 3), (90.0, 90.0), DIGITS, 0.1), group(80.0, 80.1)]

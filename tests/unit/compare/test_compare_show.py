@@ -242,8 +242,26 @@ def test_tables_fit_the_terminal_and_no_figure_breaks(make_sweep, make_record, w
 def test_a_narrow_terminal_does_without_columns_and_says_which(make_sweep, make_record):
     folder = make_sweep(make_record(bits=4), make_record(lr=0.05))
     table = printed(collect(folder), width=60)
-    assert any("no room for speedup, parity %: see compare.md" in line for line in table)
+    assert any("no room for lr_scale, parity %: see compare.md" in line for line in table)
     assert any("86.00" in line and "0.800" in line for line in table)
+
+
+def test_figures_of_a_pooled_comparison_never_break(make_sweep, make_record):
+    """Experiments differ in dozens of settings; those that the model tells are no columns."""
+    led = {f"schedule.fp32.setting_{i}": i for i in range(12)}
+    own = {f"target.setting_{i}": [1, 2, 5, 10] for i in range(12)}
+    records = [make_record(), make_record(bits=4), make_record(bits=2)]
+    changed = {**records[2].params, **led, **own, "model": "other"}
+    extended = {**records[1].params, **own}
+    records[1:] = [replace(records[1], params=extended), replace(records[2], params=changed)]
+    sweep = collect(make_sweep(*records))
+    lines = printed(sweep, width=80)
+    assert max(map(len, lines)) <= 80
+    (row,) = [line.split() for line in lines if line.startswith("0 ")]
+    assert row[-6:] == ["86.00", "+6.00", "296.6", "0.800", "2.50x", "99.72"]
+    assert any(line.startswith("with model goes schedule.fp32.setting_0, ") for line in lines)
+    assert any("and 6 further settings" in line for line in lines)
+    assert any(line.startswith("no room for setting_") for line in lines)
 
 
 def test_settings_fold_where_nothing_else_helps(make_sweep, make_record):
@@ -257,6 +275,19 @@ def test_markdown_keeps_characters_of_settings_from_breaking_the_table():
     assert to_markdown(grid) == (
         "| a\\|b | x y |\n| --- | ---: |\n| \\_lr_scale\\_\\* | 1 |\n|  | 2 |"
     )
+
+
+def test_a_sweep_shows_which_trials_have_met_their_target(make_record, make_sweep):
+    met, missed = (Target(0.5, "val", (Attempt("qat", 1, drop),)) for drop in (0.5, 2.0))
+    records = [make_record(bits=8, target=met), make_record(bits=2, qat=80.0, target=missed)]
+    sweep = collect(make_sweep(*records, make_record(bits=4, qat=70.0)))
+    table = trials_table(sweep)
+    headings = [str(column.header) for column in table.columns]
+    assert headings[:3] == ["trial", "bits", "target\nmet"]
+    assert [line.split()[-9] for line in lines_of(table)[3:]] == ["yes", "no", "-"]
+    assert (met_row := records[0].metrics())["target/met"] == 1.0
+    assert met_row["target/drop"] == 0.5
+    assert records[1].metrics()["target/met"] == 0.0
 
 
 def test_a_run_tells_how_its_target_was_reached_and_what_its_certificate_says(make_record):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from qatexp.results.trials import deployable, knobs, label, value_text, varying_keys
+from qatexp.results.trials import deployable, followers, knobs, label, value_text, varying_keys
 
 LR, EPOCHS = "schedule.qat.lr_scale", "schedule.qat.epochs"
 
@@ -72,6 +72,19 @@ def test_short_names_take_as_many_parts_as_it_takes(make_trial):
     keys = {"schedule.fp32.epochs": 1, "schedule.qat.epochs": 1, "seed": 0}
     trials = [make_trial(**keys), make_trial(**{key: value + 1 for key, value in keys.items()})]
     assert names(trials) == ["fp32.epochs", "qat.epochs", "seed"]
+
+
+def test_what_follows_from_the_model_is_not_told_again(make_trial):
+    lr = "schedule.fp32.lr"
+    trials = [
+        make_trial(model="a", bits=8, **{lr: 0.1, LR: 0.1, "seed": 0}),
+        make_trial(model="b", bits=4, **{lr: 0.5, LR: 0.5, "seed": 1}),
+    ]
+    assert followers(trials) == {"model": [lr]}
+    assert names(trials) == ["model", "bits", "lr_scale", "seed"]
+    trials.append(make_trial(model="b", bits=4, **{lr: 0.1, LR: 0.5, "seed": 1}))
+    assert followers(trials) == {}
+    assert "lr" in names(trials)
 
 
 def test_a_setting_that_a_trial_lacks_is_not_the_same_as_null(make_trial):

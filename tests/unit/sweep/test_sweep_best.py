@@ -71,7 +71,7 @@ def _fields(record):
 
 
 def settle(sweep, asked, store):
-    return settle_best(sweep, asked, store=store, sweep_run="parent")
+    return settle_best(sweep, asked, store=store, sweep_run="parent", objection=lambda _: "")
 
 
 def kept(sweep):

@@ -60,6 +60,19 @@ def test_an_end_that_fails_is_no_success(opened, monkeypatch):
     monkeypatch.setattr(session, "collect", collect)
 
 
+def test_what_cannot_be_printed_is_there_nevertheless(opened, tmp_path, monkeypatch):
+    def fails(*_):
+        raise OSError("the terminal is gone")
+
+    monkeypatch.setattr(session, "print_comparison", fails)
+    (tmp_path / "0").mkdir()
+    with pytest.raises(OSError, match="the terminal is gone"):
+        opened.finish()
+    assert (tmp_path / "compare.md").exists()
+    assert load_plan(tmp_path).has_ended
+    assert opened not in session._open  # its parent run is closed, and not to be closed as cut off
+
+
 class Store:
     """What is told to MLflow of a sweep's own run."""
 
@@ -91,7 +104,7 @@ def test_a_sweep_has_a_best_accuracy_where_accuracies_compare(tmp_path, names, b
         write_record(record, tmp_path / str(number))
     (tmp_path / "compare.md").write_text("")
     store = Store()
-    SweepSession(CONFIG, tmp_path, store, "run")._close(collect(tmp_path), [], [])
+    SweepSession(CONFIG, tmp_path, store, "run")._close(collect(tmp_path), [], [], 1.0)
     assert store.metrics.get("best_deployed_top1") == best
 
 

@@ -1,18 +1,14 @@
 """Constraints are those of ``--where``, and say how far off a trial is."""
 
 import pytest
+from made_up_search import made_up
 
 from qatexp.errors import ConfigError
 from qatexp.sweep.search.limits import read_limits
 
 SETTINGS = ["qconfig.bits", "qconfig.weight.bits", "schedule.qat.epochs", "qconfig.quantizer"]
-VALUES = {
-    "qconfig.bits": 4,
-    "schedule.qat.epochs": 2,
-    "qconfig.quantizer": "lsq",
-    "size_bytes": 400.0,
-    "deployed_top1": 80.0,
-}
+PARAMS = {"qconfig.bits": 4, "schedule.qat.epochs": 2, "qconfig.quantizer": "lsq"}
+RECORD = made_up(80.0, 400, params=PARAMS)
 
 
 @pytest.mark.parametrize(
@@ -32,11 +28,11 @@ VALUES = {
     ],
 )
 def test_how_far_a_trial_is_off(text, off):
-    assert read_limits([text], SETTINGS).violations(VALUES) == {text: pytest.approx(off)}
+    assert read_limits([text], SETTINGS).violations(RECORD) == {text: pytest.approx(off)}
 
 
 def test_at_a_strict_limit_something_is_missing():
-    (off,) = read_limits(["size_bytes < 400"], SETTINGS).violations(VALUES).values()
+    (off,) = read_limits(["size_bytes < 400"], SETTINGS).violations(RECORD).values()
     assert 0 < off < 1e-6
 
 

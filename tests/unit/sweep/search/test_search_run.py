@@ -9,6 +9,7 @@ from made_up_search import SPACE, Trials
 from optuna.trial import TrialState
 from rich.console import Console
 
+from qatexp.config.schema import SweepConfig
 from qatexp.errors import ConfigError, StoreError
 from qatexp.records.plan import SweepPlan, load_plan
 from qatexp.store.heartbeat import EXPIRY_SECONDS
@@ -18,6 +19,7 @@ from qatexp.sweep.search.limits import read_limits
 from qatexp.sweep.search.pulse import is_beating, pulse
 from qatexp.sweep.search.results import tell
 from qatexp.sweep.search.workers import Worker
+from qatexp.sweep.session import enter
 
 
 def test_a_search_runs_so_many_trials_and_prints_its_front(search, trials, tmp_path):
@@ -151,6 +153,24 @@ def test_constraints_reach_the_study(search, trials, sampler):
     console = Console(record=True, width=200)
     session.epilogue(console)
     assert "1 pruned, 1 failed" in console.export_text()
+
+
+@pytest.mark.parametrize("limit", [4000, 500], ids=["some inside", "none inside"])
+def test_what_a_search_calls_the_best_keeps_its_constraints(search, trials, capsys, caplog, limit):
+    """The most accurate trials are those of 8 bits, with 8000 bytes."""
+    constraint = f"size_bytes <= {limit}"
+    _, session = search(trials, "qconfig.bits=choice(8,4)", constraints=[constraint], n_trials=2)
+    session.config = replace(session.config, sweep=SweepConfig(select=["max:deployed_top1"]))
+    enter(session)
+    assert session.finish() == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    if limit == 4000:
+        among = "among 1 of 2 finished trials (1 outside hydra.sweeper.constraints)"
+        assert f"best: qat of trial 0 (4), {among}, by max" in printed
+    else:
+        assert "best:" not in printed
+        assert "none of 2 finished trials is the best, and none is registered" in caplog.text
+    assert (trials.folder / "best.json").exists() is (limit == 4000)
 
 
 def test_a_trial_of_a_living_process_is_left_to_it(search, trials, tmp_path):
