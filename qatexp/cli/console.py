@@ -45,18 +45,32 @@ class ConsoleHandler(logging.StreamHandler):  # type: ignore[type-arg]
         return sys.stderr
 
 
-class _Outlet(io.FileIO):
-    """A file descriptor whose reader may go away, as ``head`` does: the rest goes nowhere."""
+class _Outlet(io.TextIOWrapper):
+    """A stream whose reader may go away, as ``head`` does: the rest goes nowhere.
 
-    def write(self, data: Any, /) -> int:
+    The exception is caught here and not where bytes are written: a signal that arrives in Python
+    code down there would make the buffer write its bytes a second time.
+    """
+
+    def write(self, text: str, /) -> int:
         """Write as a file does; what nobody reads any more counts as written."""
         try:
-            return super().write(data)
+            return super().write(text)
         except BrokenPipeError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())
-            os.close(nowhere)
-            return len(data)
+            self._to_nowhere()
+            return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered, if anybody reads it."""
+        try:
+            super().flush()
+        except BrokenPipeError:
+            self._to_nowhere()
+
+    def _to_nowhere(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
 
 
 def outlive_readers() -> None:
@@ -69,9 +83,8 @@ def outlive_readers() -> None:
         if stream is None or stream is not getattr(sys, f"__{name}__"):
             continue
         stream.flush()
-        outlet = io.BufferedWriter(_Outlet(stream.fileno(), "w", closefd=False))
-        new = io.TextIOWrapper(
-            outlet,
+        new = _Outlet(
+            io.BufferedWriter(io.FileIO(stream.fileno(), "w", closefd=False)),
             encoding=stream.encoding,
             errors=stream.errors,
             line_buffering=stream.line_buffering,

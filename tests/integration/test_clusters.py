@@ -37,7 +37,7 @@ def test_a_ray_cluster_gives_the_figures_of_a_serial_sweep(small_sweep, tmp_path
     assert "2 trials on Ray (1 machine); 1 CPUs, 0 GPUs for each trial" in outcome.err
     found = trials(outcome)
     for trial in found:  # which of both has the other one beside it is left to Ray
-        trial["warnings"] = tuple(text for text in trial["warnings"] if "other trials" not in text)
+        trial["warnings"] = tuple(text for text in trial["warnings"] if "other trial" not in text)
     assert found == [{**t, "warnings": tuple(t["warnings"])} for t in trials(small_sweep)]
     assert sorted(record.cached["fp32"] for record in outcome.trial_records()) == [False, True]
     (parent,) = (run for run in mlflow_runs(tmp_path) if "mlflow.parentRunId" not in run.data.tags)

@@ -26,14 +26,14 @@ def undisturbed(outcome: Outcome) -> list[dict]:
     """What records hold beside the warning that another trial ran at the same time."""
     found = trials(outcome)
     for trial in found:
-        trial["warnings"] = [text for text in trial["warnings"] if "other trials" not in text]
+        trial["warnings"] = [text for text in trial["warnings"] if "other trial" not in text]
     return found
 
 
 def test_figures_are_those_of_a_serial_sweep(small_sweep, local):
     assert local.code == 0, local.err
     for trial in trials(local):
-        assert sum("up to 1 other trials" in text for text in trial["warnings"]) == 1
+        assert sum("up to 1 other trial" in text for text in trial["warnings"]) == 1
     assert undisturbed(local) == undisturbed(small_sweep)
 
 
