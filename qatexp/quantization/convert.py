@@ -18,9 +18,16 @@ from qatexp.quantization.graph_ops import is_batch_norm, is_op, is_view, source
 
 def fold(prepared: fx.GraphModule) -> tuple[fx.GraphModule, FoldReport]:
     """Copy a prepared, trained model and fold its batch norms; the copy is in eval mode."""
-    folded = copy.deepcopy(prepared).eval()
+    folded = _copied(prepared).eval()
     report = fold_(folded)
     return folded, report
+
+
+def _copied(graph_module: fx.GraphModule) -> fx.GraphModule:
+    with warnings.catch_warnings():
+        # torch 2.11 warns of a class of its own that it still uses when a graph is copied.
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+        return copy.deepcopy(graph_module)
 
 
 def convert(folded: fx.GraphModule, *, float_weights: bool = False) -> fx.GraphModule:
@@ -44,7 +51,7 @@ def convert(folded: fx.GraphModule, *, float_weights: bool = False) -> fx.GraphM
         warnings.simplefilter("ignore", DeprecationWarning)
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
-        converted = convert_pt2e(copy.deepcopy(folded))
+        converted = convert_pt2e(_copied(folded))
     assert isinstance(converted, fx.GraphModule)
     graph_module = fx.GraphModule(converted, converted.graph)
     if float_weights:
