@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, fx, nn
 
 from qatexp.quantization.batch_norm import BatchNorm
-from qatexp.quantization.bias import BiasFakeQuantize
 from qatexp.quantization.fake_quantize import ActivationFakeQuantize, WeightFakeQuantize
 from qatexp.quantization.fake_quantize.rounding import per_channel
 from qatexp.quantization.graph_ops import (
@@ -174,8 +173,6 @@ def weight_quantizer_of(layer: fx.Node) -> WeightFakeQuantize | None:
 
 def _layer_bias(layer: fx.Node) -> Tensor | None:
     bias = layer.args[2] if len(layer.args) > 2 else None
-    if isinstance(bias, fx.Node) and isinstance(module_of(bias), BiasFakeQuantize):
-        bias = bias.args[0] if bias.args else None
     return None if bias is None else attribute_of(bias)
 
 

@@ -89,19 +89,21 @@ class Folding:
 
     def rounding(self) -> Tensor | None:
         """What moves the bias (C) onto its grid, float32; None without a bias or a grid."""
-        factor, shift = (None, None) if self.batch_norm is None else self.batch_norm.affine()
-        exact = self._bias(factor, shift)
-        if exact is None or self.input_quantizer is None:
+        scale, _, bias = self._exact()
+        if bias is None or self.input_quantizer is None:
             return None
-        scale = _times(self.weight_quantizer.scale.detach().double(), factor)
-        step = scale * self.input_quantizer.scale.detach().double()
-        return (round_to_grid(exact, step) - exact).float()
+        return (round_to_grid(bias, scale * self._input_scale()) - bias).float()
 
-    def _bias(self, factor: Tensor | None, shift: Tensor | None) -> Tensor | None:
-        own = None if self.bias is None else self.bias.detach().double()
-        if factor is None or shift is None:
-            return own
-        return shift if own is None else shift + own * factor
+    def _exact(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Scale (C or 1), the batch norm's factor (C) and the bias (C), float64, off any grid."""
+        scale = self.weight_quantizer.scale.detach().double()
+        bias = None if self.bias is None else self.bias.detach().double()
+        if self.batch_norm is None:
+            return scale, None, bias
+        factor, shift = self.batch_norm.affine()
+        # Behind a zero gamma any scale will do.
+        scale = torch.where(factor == 0, scale, scale * factor.abs())
+        return scale, factor, shift if bias is None else shift + bias * factor
 
     def _fitted(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """Scale that has room for the bias, scale without that, factor and bias; float64.
@@ -109,23 +111,18 @@ class Folding:
         A gamma that nearly vanished leaves a scale so small that the bias has no int32 code. Such
         a scale is raised, and its codes shrink: what they contribute is next to nothing.
         """
-        factor, shift = (None, None) if self.batch_norm is None else self.batch_norm.affine()
-        bias = self._bias(factor, shift)
-        scale = _times(self.weight_quantizer.scale.detach().double(), factor)
-        raised = scale
-        if bias is not None and self.input_quantizer is not None:
-            input_scale = self.input_quantizer.scale.detach().double()
-            needed = bias.abs() / (input_scale * CODE_LIMIT)
-            whole = scale.numel() == 1 and bias.numel() > 1
-            raised = torch.maximum(scale, needed.max() if whole else needed)
-            raised = raised.clamp_min(SMALLEST_SCALE)
-            bias = round_to_grid(bias, input_scale * raised)
-        return raised, scale, factor, bias
+        scale, factor, bias = self._exact()
+        if bias is None or self.input_quantizer is None:
+            return scale, scale, factor, bias
+        needed = bias.abs() / (self._input_scale() * CODE_LIMIT)
+        is_whole = scale.numel() == 1 and bias.numel() > 1
+        raised = torch.maximum(scale, needed.max() if is_whole else needed)
+        raised = raised.clamp_min(SMALLEST_SCALE)
+        return raised, scale, factor, round_to_grid(bias, raised * self._input_scale())
 
-
-def _times(scale: Tensor, factor: Tensor | None) -> Tensor:
-    """A scale behind a batch norm's factor; where that is zero, the scale as it is."""
-    return scale if factor is None else torch.where(factor == 0, scale, scale * factor.abs())
+    def _input_scale(self) -> Tensor:
+        assert self.input_quantizer is not None
+        return self.input_quantizer.scale.detach().double()
 
 
 def round_to_grid(bias: Tensor, step: Tensor) -> Tensor:
