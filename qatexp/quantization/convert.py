@@ -5,7 +5,6 @@ The only module that calls torchao's conversion.
 
 from __future__ import annotations
 
-import copy
 import warnings
 
 import torch
@@ -13,21 +12,14 @@ from torch import fx
 
 from qatexp.errors import QuantizationError
 from qatexp.quantization.fold import FoldReport, fold_
-from qatexp.quantization.graph_ops import is_batch_norm, is_op, is_view, source
+from qatexp.quantization.graph_ops import copied, is_batch_norm, is_op, is_view, source
 
 
 def fold(prepared: fx.GraphModule) -> tuple[fx.GraphModule, FoldReport]:
     """Copy a prepared, trained model and fold its batch norms; the copy is in eval mode."""
-    folded = _copied(prepared).eval()
+    folded = copied(prepared).eval()
     report = fold_(folded)
     return folded, report
-
-
-def _copied(graph_module: fx.GraphModule) -> fx.GraphModule:
-    with warnings.catch_warnings():
-        # torch 2.11 warns of a class of its own that it still uses when a graph is copied.
-        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
-        return copy.deepcopy(graph_module)
 
 
 def convert(folded: fx.GraphModule, *, float_weights: bool = False) -> fx.GraphModule:
@@ -51,7 +43,7 @@ def convert(folded: fx.GraphModule, *, float_weights: bool = False) -> fx.GraphM
         warnings.simplefilter("ignore", DeprecationWarning)
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
-        converted = convert_pt2e(_copied(folded))
+        converted = convert_pt2e(copied(folded))
     assert isinstance(converted, fx.GraphModule)
     graph_module = fx.GraphModule(converted, converted.graph)
     if float_weights:

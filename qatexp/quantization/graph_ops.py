@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import operator
+import warnings
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -74,6 +76,14 @@ VIEWS = {
     operator.getitem,
 }
 """Operators that only move or select values: their output lies on their input's grid."""
+
+
+def copied(graph_module: fx.GraphModule) -> fx.GraphModule:
+    """A copy of a graph with weights and quantizers of its own."""
+    with warnings.catch_warnings():
+        # torch 2.11 warns of a class of its own that it still uses when a graph is copied.
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+        return copy.deepcopy(graph_module)
 
 
 def is_op(node: fx.Node, operators: AbstractSet[Any]) -> bool:

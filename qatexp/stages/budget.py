@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from torch import fx
-
 from qatexp.config.parse import plain_config
 from qatexp.config.schema import Budget, CalibrationMethod, ExportConfig
 from qatexp.quantization.allocate import Layer, Losses, Problem
 from qatexp.quantization.convert import convert, fold
+from qatexp.quantization.graph_ops import copied
 from qatexp.quantization.layers import fixed_bits
 from qatexp.quantization.prepare import activation_quantizers
 from qatexp.quantization.sensitivity import set_weight_bits_
@@ -174,7 +172,7 @@ def _other_bytes(subject: Subject, layers: list[LayerCost]) -> int:
     ):
         # Equal scales, and equal zero points, would be stored once.
         quantizer.set_range_(-1.0, 1.0 + 0.37 * index)
-    graph_module: fx.GraphModule = copy.deepcopy(subject.prepared.graph_module).cpu()
+    graph_module = copied(subject.prepared.graph_module).cpu()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"reference{onnxruntime.SUFFIX}"
         onnxruntime.export(convert(fold(graph_module)[0]), example, path, config.export)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from torch import fx, nn
 
+from qatexp.quantization.graph_ops import copied
 from qatexp.quantization.prepare import PreparedModel
 from qatexp.stages.context import OSCILLATION, Context, load_history
 from qatexp.stages.train import restore, train_stage, training_parts
@@ -36,7 +36,7 @@ def qat(context: Context, prepared: PreparedModel, networks: Mapping[str, nn.Mod
         networks: FP32 networks by name (fp32, control) that can be the teacher.
     """
     with context.stage("qat", cacheable=True):
-        model = copy.deepcopy(prepared.graph_module)
+        model = copied(prepared.graph_module)
         parts = training_parts(context.config, context.data, "qat")
         parts["from"] = context.fingerprints["ptq"]
         distill = context.config.schedule.qat.distill
