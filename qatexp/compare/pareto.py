@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from qatexp.records import Record
 from qatexp.results.comparable import by_data_set, latencies_compare
-from qatexp.results.files import File, files
-from qatexp.results.front import LATENCY_TOLERANCE, SIZE_TOLERANCE, Point, front
+from qatexp.results.files import File, files_on_front, with_shared_figures
+from qatexp.results.front import LATENCY_TOLERANCE, SIZE_TOLERANCE
 from qatexp.results.trials import deployed_name
 
 RULE = (
@@ -34,21 +35,20 @@ def front_files(records: Sequence[Record]) -> list[File]:
         among them.
     """
     finished = [index for index, record in enumerate(records) if record.status == "finished"]
-    groups = by_data_set([records[index] for index in finished]).values()
-    return [file for group in groups for file in _front_of(records, [finished[i] for i in group])]
+    own = with_shared_figures([records[index] for index in finished])
+    found = [file for group in by_data_set(own).values() for file in _front_of(own, group)]
+    return [replace(file, trials=tuple(finished[i] for i in file.trials)) for file in found]
 
 
 def _front_of(records: Sequence[Record], indices: Sequence[int]) -> list[File]:
     """The front of trials on one data set."""
-    own = [records[index] for index in indices]
-    found = files(own)
-    has_times = latencies_compare(own)
-    points = [
-        Point(v.deployed_top1, (v.size_bytes, v.latency_ms_p50 if has_times else 0.0))
-        for v in (file.variant for file in found)
-    ]
-    chosen = [found[i] for i in front(points, tolerances=(SIZE_TOLERANCE, LATENCY_TOLERANCE))]
-    return [File(f.name, f.variant, tuple(indices[i] for i in f.trials)) for f in chosen]
+    has_times = latencies_compare(records[index] for index in indices)
+    return files_on_front(
+        records,
+        indices,
+        costs=lambda v: (v.size_bytes, v.latency_ms_p50 if has_times else 0.0),
+        tolerances=(SIZE_TOLERANCE, LATENCY_TOLERANCE),
+    )
 
 
 def pareto(records: Sequence[Record]) -> set[int]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qatexp.figures.placement import Anchor
 from qatexp.figures.style import COLOURS, FAINT, INK, tidy_, title_
 from qatexp.records import Record, Variant
 from qatexp.results.comparable import by_data_set, headline_conditions, latencies_compare
-from qatexp.results.files import File, files
-from qatexp.results.front import LATENCY_TOLERANCE, SIZE_TOLERANCE, Point, front
+from qatexp.results.files import File, files, files_on_front
+from qatexp.results.front import LATENCY_TOLERANCE, SIZE_TOLERANCE
 from qatexp.results.units import size_unit
 
 if TYPE_CHECKING:
@@ -64,17 +64,14 @@ class Panel:
         """
         if len(self.trials) == 1:
             return []
-        groups = by_data_set(self.trials).values()
-        return [self._front(group) for group in groups if self.compares(self._of(group))]
-
-    def _of(self, indices: Sequence[int]) -> list[Record]:
-        return [self.trials[index] for index in indices]
-
-    def _front(self, indices: Sequence[int]) -> list[File]:
-        found = files(self._of(indices))
-        candidates = [Point(accuracy, (cost,)) for cost, accuracy in map(self.at, found)]
-        chosen = [found[index] for index in front(candidates, tolerances=(self.tolerance,))]
-        return [replace(file, trials=tuple(indices[i] for i in file.trials)) for file in chosen]
+        tolerances = (self.tolerance,)
+        return [
+            files_on_front(
+                self.trials, group, costs=lambda v: (self.cost(v),), tolerances=tolerances
+            )
+            for group in by_data_set(self.trials).values()
+            if self.compares([self.trials[index] for index in group])
+        ]
 
     def steps(self, right: float) -> list[tuple[Anchor, Anchor]]:
         """The fronts as lines, to the `right` end of the axis."""

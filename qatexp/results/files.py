@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
 from qatexp.records import Record, Variant
 from qatexp.results.comparable import data_set, latency_conditions
+from qatexp.results.front import Point, front
 
 FILES = ("fp32", "ptq", "qat")
 """Variants whose files compete; the control only says what longer training gains."""
@@ -22,8 +23,7 @@ class File:
     name: str
     """Its variant: fp32, ptq or qat."""
     variant: Variant
-    """Its figures; the latency is the median of all trials that have it, at the pace that
-    `with_shared_figures` describes."""
+    """Its figures; the latency is the median of all trials that have it."""
     trials: tuple[int, ...]
     """Indices of the trials that have it."""
 
@@ -35,14 +35,36 @@ def files(trials: Sequence[Record]) -> list[File]:
         for name in FILES:
             if name in record.variants:
                 owners.setdefault(_identity(record, name), []).append(index)
-    paces = _paces(trials)
     found = []
     for (name, *_), indices in owners.items():
-        first = trials[indices[0]].variants[name]
-        variants = [_at_pace(trials[index].variants[name], paces[index]) for index in indices]
+        variants = [trials[index].variants[name] for index in indices]
         middle = {key: median(getattr(v, key) for v in variants) for key in _TIMES}
-        found.append(File(name, replace(first, **middle), tuple(indices)))
+        found.append(File(name, replace(variants[0], **middle), tuple(indices)))
     return found
+
+
+def files_on_front(
+    trials: Sequence[Record],
+    indices: Sequence[int],
+    *,
+    costs: Callable[[Variant], tuple[float, ...]],
+    tolerances: tuple[float, ...],
+) -> list[File]:
+    """The Pareto front of the files of some trials on one data set, the best accuracy first.
+
+    Args:
+        trials: with latencies that compare, see `with_shared_figures`, where costs are latencies.
+        indices: which of them take part.
+        costs: of a file, each the lower the better.
+        tolerances: see `front`.
+
+    Returns:
+        The files, with indices into `trials`.
+    """
+    found = files([trials[index] for index in indices])
+    points = [Point(file.variant.deployed_top1, costs(file.variant)) for file in found]
+    chosen = [found[place] for place in front(points, tolerances=tolerances)]
+    return [replace(file, trials=tuple(indices[i] for i in file.trials)) for file in chosen]
 
 
 def with_shared_figures(trials: Sequence[Record]) -> list[Record]:
@@ -53,9 +75,9 @@ def with_shared_figures(trials: Sequence[Record]) -> list[Record]:
     every trial has measured its fp32 in turns with its own files. So each latency is the share of
     that fp32's, times the median fp32 latency of all trials with the same network and conditions.
     """
-    pairs = zip(trials, _paces(trials), strict=True)
-    variants = [{k: _at_pace(v, pace) for k, v in r.variants.items()} for r, pace in pairs]
-    for file in files(trials):
+    paced = [_at_pace(record, pace) for record, pace in zip(trials, _paces(trials), strict=True)]
+    variants = [dict(record.variants) for record in paced]
+    for file in files(paced):
         for index in file.trials:
             shared = {key: getattr(file.variant, key) for key in _TIMES}
             variants[index][file.name] = replace(variants[index][file.name], **shared)
@@ -84,9 +106,16 @@ def _network(record: Record, fp32: Variant) -> tuple[Any, ...]:
     return record.params.get("model"), fp32.params, size, latency_conditions(record)
 
 
-def _at_pace(variant: Variant, pace: float) -> Variant:
-    times = (variant.latency_ms_p50 * pace, variant.latency_ms_p95 * pace)
-    return replace(variant, latency_ms_p50=times[0], latency_ms_p95=times[1])
+def _at_pace(record: Record, pace: float) -> Record:
+    variants = {
+        name: replace(
+            variant,
+            latency_ms_p50=variant.latency_ms_p50 * pace,
+            latency_ms_p95=variant.latency_ms_p95 * pace,
+        )
+        for name, variant in record.variants.items()
+    }
+    return replace(record, variants=variants)
 
 
 def _identity(record: Record, name: str) -> tuple[Any, ...]:
