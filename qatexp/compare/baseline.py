@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from qatexp.compare.collect import Sweep, Trial
+from qatexp.config.suggestions import LOOSE, nearest
 from qatexp.errors import ConfigError
 from qatexp.records import Record
 from qatexp.results.comparable import data_set, latencies_compare
@@ -57,7 +57,7 @@ def find_baseline(sweep: Sweep, wanted: str) -> Trial:
         )
     if not found:
         known = list(dict.fromkeys(name for own in names.values() for name in own))
-        near = get_close_matches(wanted, known, n=3, cutoff=0.6)
+        near = nearest(wanted, known, likeness=LOOSE)
         hint = f"did you mean {' or '.join(near)}?" if near else f"try {', '.join(known[:8])}"
         raise ConfigError(f"--baseline={wanted}: there is no such trial; {hint}")
     chosen = (exact or found)[0]

@@ -31,18 +31,18 @@ class Range:
             return None
         if isinstance(value, float) and not math.isfinite(value):
             # NaN compares false with everything and would slip through both tests.
-            return f"{self.allowed()}, and finite"
+            return f"allowed: {self.values()}, and finite"
         too_low = self.low is not None and (value <= self.low if self.above else value < self.low)
         too_high = self.high is not None and value > self.high
-        return self.allowed() if too_low or too_high else None
+        return f"allowed: {self.values()}" if too_low or too_high else None
 
-    def allowed(self) -> str:
-        """Say what is allowed."""
+    def values(self) -> str:
+        """Name the numbers: ``2 to 8``."""
         if self.low is not None and self.high is not None:
-            return f"allowed: {'above ' if self.above else ''}{self.low} to {self.high}"
+            return f"{'above ' if self.above else ''}{self.low} to {self.high}"
         if self.low is not None:
-            return f"allowed: {'above' if self.above else 'at least'} {self.low}"
-        return f"allowed: at most {self.high}"
+            return f"{'above' if self.above else 'at least'} {self.low}"
+        return f"at most {self.high}"
 
 
 class Each:

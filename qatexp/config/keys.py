@@ -85,7 +85,7 @@ def _values(key: str, hint: Any, constraints: Iterable[Constraint]) -> str | Non
     """Name the values of one type, without null."""
     limits = [limit for limit in constraints if isinstance(limit, Range)]
     if limits:
-        return limits[0].allowed().removeprefix("allowed: ")
+        return limits[0].values()
     types = [kind for kind in (hint, *get_args(hint)) if kind is not type(None)]
     if get_origin(hint) is list:
         return f"a list, {key}=[{_member(types[1])}]"

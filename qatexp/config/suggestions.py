@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LOOSE = 0.6
+"""Likeness that is enough for names of several parts, or of the users' own."""
 
-def nearest(word: str, names: Iterable[str]) -> list[str]:
-    """At most three names that look like a word; empty where none does."""
-    return get_close_matches(word, sorted(set(names)), n=3, cutoff=0.75)
+
+def nearest(word: str, names: Iterable[str], *, likeness: float = 0.75) -> list[str]:
+    """At most three names that look like a word, the most alike first; empty where none does."""
+    return get_close_matches(word, sorted(set(names)), n=3, cutoff=likeness)
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from difflib import get_close_matches
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qatexp.config.schema import TrackingConfig
+from qatexp.config.suggestions import LOOSE, nearest
 from qatexp.errors import TrackingError
 from qatexp.records import RECORD_FILE
 from qatexp.tracking.client import connect, translated
@@ -69,16 +69,16 @@ def read_runs(config: TrackingConfig, *, home: Path, to: Path) -> LoggedRuns:
             raise TrackingError(_unknown(client, config.experiment, uri))
         runs = list(_runs(client, str(experiment.experiment_id)))
     names = {run.info.run_id: str(run.info.run_name) for run in runs}
-    found = LoggedRuns(())
+    kept, superseded, reruns = [], 0, 0
     for run in runs:
         kind = run.data.tags.get(KIND_TAG)
         if kind == RERUN_KIND:
-            found = replace(found, reruns=found.reruns + 1)
+            reruns += 1
         elif SUPERSEDED_TAG in run.data.tags:
-            found = replace(found, superseded=found.superseded + 1)
+            superseded += 1
         elif kind not in (SWEEP_KIND, ANALYSIS_KIND):
-            found = replace(found, runs=(*found.runs, _logged(client, run, names, to)))
-    return found
+            kept.append(_logged(client, run, names, to))
+    return LoggedRuns(tuple(kept), superseded, reruns)
 
 
 def _runs(client: MlflowClient, experiment_id: str) -> Iterator[Run]:
@@ -112,5 +112,5 @@ def _logged(client: MlflowClient, run: Run, names: dict[str, str], to: Path) -> 
 
 def _unknown(client: MlflowClient, name: str, uri: str) -> str:
     known = [str(experiment.name) for experiment in client.search_experiments()]
-    near = get_close_matches(name, known, n=3) or known[:6]
+    near = nearest(name, known, likeness=LOOSE) or known[:6]
     return f"--experiment={name}: {uri} has no such experiment; it has {', '.join(near)}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from qatexp.config.criteria import DIRECTIONS, FIGURES, numbers_of
+from qatexp.config.suggestions import LOOSE, nearest
 from qatexp.errors import ConfigError
 from qatexp.records import Parity, Record
 
@@ -73,7 +73,7 @@ def _objective(text: str) -> Objective:
         )
     names = figure_names()
     if figure not in names:
-        near = get_close_matches(figure, names, n=3, cutoff=0.6)
+        near = nearest(figure, names, likeness=LOOSE)
         hint = f"did you mean {' or '.join(near)}?" if near else "see docs/search.md for all."
         raise ConfigError(
             f"{KEY}: {text!r} names no figure of a record; allowed: deployed_top1, size_bytes, "

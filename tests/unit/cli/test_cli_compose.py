@@ -1,19 +1,9 @@
 """A command line that goes on with a sweep."""
 
 import pytest
-from hydra._internal.utils import get_args_parser
 
-from qatexp.cli.compose import checked_request
 from qatexp.errors import ConfigError
 from qatexp.sweep.planning import write_plan
-
-
-@pytest.fixture
-def request_of(points):
-    def check(*arguments):
-        return checked_request(get_args_parser().parse_args(["-m", *arguments]))
-
-    return check
 
 
 @pytest.fixture

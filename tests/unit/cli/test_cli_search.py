@@ -1,23 +1,13 @@
 """A command line that searches: where it goes on, and what its trials are handed."""
 
 import pytest
-from hydra._internal.utils import get_args_parser
 
-from qatexp.cli.compose import checked_request
 from qatexp.errors import ConfigError
 from qatexp.records.plan import Point
 from qatexp.sweep.planning import write_plan
 from qatexp.sweep.resume import united
 
 SEARCH = ("hydra/sweeper=optuna", "qconfig.bits=choice(8,4)", "seed=3", "trainer.threads=1")
-
-
-@pytest.fixture
-def request_of(points):
-    def check(*arguments):
-        return checked_request(get_args_parser().parse_args(["-m", *arguments]))
-
-    return check
 
 
 @pytest.fixture
