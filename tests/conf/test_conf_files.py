@@ -8,10 +8,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import qatexp.config.schema
-from qatexp.cli.compose import CONFIG_NAME, VERSION_BASE
+from qatexp.cli.compose import VERSION_BASE
 from qatexp.cli.resolvers import register_resolvers
 from qatexp.config.schema import ExperimentConfig
-from qatexp.config.sources import CONF
+from qatexp.config.sources import CONF, CONFIG_NAME
 
 FILES = sorted(path.relative_to(CONF) for path in CONF.rglob("*.yaml"))
 GROUPS = ("model", "dataset", "qconfig", "schedule", "export", "measure", "tracking", "debug")
@@ -29,7 +29,8 @@ def members(group):
 @pytest.fixture
 def paths(tmp_path):
     """Overrides that name a data folder and a checkpoint."""
-    (tmp_path / "data" / "train").mkdir(parents=True)
+    for split in ("train", "test"):
+        (tmp_path / "data" / split).mkdir(parents=True)
     (tmp_path / "weights.th").write_bytes(b"")
     values = {
         "dataset.root": tmp_path / "data",
