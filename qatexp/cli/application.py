@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from qatexp import __version__
 from qatexp.cli.console import INTERRUPTED, complain
 from qatexp.config.schema import ExperimentConfig
-from qatexp.config.sources import CONF
+from qatexp.config.sources import CONF, CONFIG_NAME
 from qatexp.config.suggestions import did_you_mean
 from qatexp.errors import ConfigError, QatexpError, StoreError
 
@@ -25,7 +25,7 @@ def run_application(arguments: Sequence[str]) -> int:
     """Run ``qatexp [OVERRIDES]`` or ``qatexp -m [OVERRIDES]``; returns the exit code."""
     import hydra
 
-    from qatexp.cli.compose import CONFIG_NAME, VERSION_BASE
+    from qatexp.cli.compose import VERSION_BASE
     from qatexp.cli.resolvers import register_resolvers
     from qatexp.cli.task import task
     from qatexp.sweep.grid import announce

@@ -16,14 +16,13 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from qatexp.cli.hydra_keys import unknown_hydra_key
-from qatexp.cli.verbs import VERBS
+from qatexp.cli.rewording import reworded
 from qatexp.config.composer import PointComposer
 from qatexp.config.keys import is_open, unknown_key
 from qatexp.config.parse import parse
 from qatexp.config.points import GRID_SWEEPER, SEARCH_SWEEPER, parse_overrides, sweep_points
 from qatexp.config.schema import ExperimentConfig
-from qatexp.config.sources import CONF
-from qatexp.config.suggestions import did_you_mean, nearest
+from qatexp.config.sources import CONF, CONFIG_NAME
 from qatexp.errors import ConfigError
 from qatexp.records.plan import SweepPlan
 from qatexp.sweep.exclude import AskedPoint, without_excluded
@@ -33,11 +32,7 @@ from qatexp.sweep.resume import AUTO, NEVER, earlier_plan, in_folder, resumed
 from qatexp.sweep.search.planning import SearchTask, plan_search
 
 _NO_SUCH_KEY = re.compile(r"Could not override '([^']+)'\.\nTo append")
-_NO_SUCH_MEMBER = re.compile(r"In '([^']+)': Could not find '([^']*)/([^'/]+)'")
 
-_BOTH = "; see qatexp --help for both."
-
-CONFIG_NAME = "config"
 VERSION_BASE = "1.3"
 """Hydra's behaviour that the configuration was written for; named here alone."""
 RESUME, SWEEP_DIR = "sweep.resume", "hydra.sweep.dir"
@@ -215,7 +210,7 @@ def _parse_overrides(overrides: list[str]) -> list[Override]:
     try:
         return parse_overrides(overrides)
     except OverrideParseException as problem:
-        raise ConfigError(_message(problem)) from problem
+        raise ConfigError(reworded(problem)) from problem
 
 
 def _compose(name: str, overrides: Sequence[str], *, hydra: bool = False) -> DictConfig:
@@ -228,7 +223,7 @@ def _compose(name: str, overrides: Sequence[str], *, hydra: bool = False) -> Dic
         if unknown is not None and not is_open(unknown[1]):
             # Hydra advises to append it, which no branch but the open ones would take.
             raise unknown_key(unknown[1]) from problem
-        raise ConfigError(_message(problem)) from problem
+        raise ConfigError(reworded(problem)) from problem
     except ValueError as problem:  # Hydra's word for model=null, without the key
         raise ConfigError(f"{' '.join(overrides)}: {problem}") from problem
     return composed
@@ -239,35 +234,3 @@ def _hydra_members(name: str, overrides: Sequence[str]) -> DictConfig:
     groups = [item for item in overrides if item.startswith(("hydra/", "hydra.searchpath="))]
     members: DictConfig = compose(name, overrides=groups, return_hydra_config=True).hydra
     return members
-
-
-def _message(problem: Exception) -> str:
-    """Hydra's message without its search path, its links and its advice about tracebacks."""
-    if isinstance(problem, OverrideParseException):
-        return _grammar_message(str(problem.override), str(problem).splitlines()[0])
-    kept, choices = [], []
-    for line in str(problem).splitlines():
-        if line.startswith(("Config search path", "\tprovider", "Set the environment")):
-            break
-        if line.startswith("\t"):
-            choices.append(line.strip())
-        elif line.strip() and not line.startswith(("    full_key", "    object_type")):
-            kept.append(line.rstrip())
-    if choices and (missing := _NO_SUCH_MEMBER.search(kept[0])) is not None:
-        return _no_such_member(*missing.groups(), choices=choices)
-    return "\n".join([*kept, ", ".join(choices)] if choices else kept)
-
-
-def _no_such_member(file: str, group: str, member: str, *, choices: list[str]) -> str:
-    """Name the members of a group that look like the one asked for, else all of them."""
-    place = "" if file in (CONFIG_NAME, "hydra/config") else f" (in {file})"
-    near = did_you_mean(member, choices)
-    end = near if near.endswith("?") else f"; allowed: {', '.join(choices)}."
-    return f"{group}={member} is not possible{place}{end}"
-
-
-def _grammar_message(override: str, reason: str) -> str:
-    if "=" not in override and not override.startswith("~"):
-        end = did_you_mean(override, VERBS) if nearest(override, VERBS) else _BOTH
-        return f"{override!r} is neither an override (KEY=VALUE) nor a command{end}"
-    return f"cannot read the override {override!r}: {reason}"

@@ -98,6 +98,18 @@ def best_trial(
     left = list(zip(trials, with_shared_figures(records), strict=True))
     _check_comparable([record for _, record in left])
     left, among = _candidates(left, objection)
+    trial, rule = _chosen(left, criteria)
+    record = records[trials.index(trial)]  # with what it has measured itself
+    name = deployed_name(record)
+    assert name is not None, "only trials with a file to deploy are left"
+    settings = label(record, knobs(sweep.records)) if len(sweep.records) > 1 else ""
+    return Best(trial, record, name, settings, rule, among)
+
+
+def _chosen(
+    left: Sequence[tuple[Trial, Record]], criteria: Sequence[Criterion]
+) -> tuple[Trial, tuple[str, ...]]:
+    """The trial that is left after all criteria, and how each of them counted."""
     rule, decisive = [], []
     for criterion in criteria:
         if criterion.figure.startswith("latency") and not latencies_compare(r for _, r in left):
@@ -113,11 +125,7 @@ def best_trial(
             "threads, batch), so that none is the best; add a figure that compares, min:size_bytes"
         )
     trial, _ = max(left, key=lambda item: _value(item[1], decisive[0]))
-    record = records[trials.index(trial)]  # with what it has measured itself
-    name = deployed_name(record)
-    assert name is not None, "only trials with a file to deploy are left"
-    settings = label(record, knobs(sweep.records)) if len(sweep.records) > 1 else ""
-    return Best(trial, record, name, settings, tuple(rule), among)
+    return trial, tuple(rule)
 
 
 def _candidates(

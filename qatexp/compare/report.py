@@ -8,13 +8,8 @@ from qatexp.compare.collect import FAILED, INTERRUPTED, OUTDATED, PRUNED, RUNNIN
 from qatexp.compare.grid import Grid
 from qatexp.compare.seeds import seed_groups
 from qatexp.compare.seeds_table import reference_group, seeds_grid, seeds_notes
-from qatexp.compare.trials import (
-    omitted_notes,
-    pruned_notes,
-    trials_grid,
-    trials_notes,
-    trials_warnings,
-)
+from qatexp.compare.trials import trials_grid
+from qatexp.compare.trials_notes import omitted_notes, pruned_notes, trials_notes, trials_warnings
 from qatexp.compare.variants import variants_grid, variants_notes
 from qatexp.results.units import counted
 

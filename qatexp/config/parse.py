@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
@@ -14,7 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from qatexp.config.checks import check
 from qatexp.config.constraints import check_limits
-from qatexp.config.keys import allowed_at, check_keys, is_around
+from qatexp.config.keys import check_keys, is_around
+from qatexp.config.rewording import reworded
 from qatexp.config.schema import DatasetConfig, ExperimentConfig, ModelConfig
 from qatexp.errors import ConfigError
 
@@ -65,7 +65,7 @@ class Parser:
             config = OmegaConf.to_object(self._typed)
         except OmegaConfBaseException as problem:
             self._typed = None  # some of the values may be in it already
-            raise ConfigError(_message(problem)) from problem
+            raise ConfigError(reworded(problem)) from problem
         self._leaves = leaves
         assert isinstance(config, ExperimentConfig)
         check_limits(config)
@@ -137,7 +137,7 @@ def _resolve(composed: DictConfig) -> dict[str, Any]:
     try:
         content = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as problem:
-        raise ConfigError(_message(problem)) from problem
+        raise ConfigError(reworded(problem)) from problem
     assert isinstance(content, dict)
     return {str(key): value for key, value in content.items()}
 
@@ -157,33 +157,6 @@ def _split_options(group: str, node: Any, schema: type) -> dict[str, Any]:
     own = {key: value for key, value in node.items() if key in known}
     options = {key: value for key, value in node.items() if key not in known | {"_target_"}}
     return {"target": node["_target_"], **own, "options": options}
-
-
-_NULL = re.compile(r"Incompatible value 'None'|is not Optional")
-_NO_LIST = "is not a ListConfig"
-_OF_A_VALUE = re.compile(f"{_NULL.pattern}|{_NO_LIST}|could not be converted|is not a valid")
-_INSTEAD_OF_NULL = {
-    "qconfig.bits": (
-        "qconfig.weight.bits=null or qconfig.activation.bits=null leave one of them in float"
-    ),
-}
-"""What whoever sets a key to null may have wanted; elsewhere, most likely its default."""
-
-
-def _message(problem: OmegaConfBaseException) -> str:
-    """OmegaConf's first line in our words: the full key in front, and what is allowed."""
-    text = str(problem.msg if problem.msg is not None else problem).strip().splitlines()[0]
-    key = str(problem.full_key or "").replace("model.target", "model._target_")
-    if not key:
-        return f"{text.rstrip('.')}."
-    allowed = allowed_at(key) if _OF_A_VALUE.search(text) else None
-    end = "" if allowed is None else f"; {allowed}"
-    if _NULL.search(text):
-        instead = _INSTEAD_OF_NULL.get(key, "leave it out for its default")
-        return f"{key}=null is not possible{end}; {instead}."
-    if _NO_LIST in text:
-        return f"{key}: the value is no list{end}."
-    return f"{key}: {text.rstrip('.')}{end}."
 
 
 def flat_params(config: ExperimentConfig) -> dict[str, Any]:

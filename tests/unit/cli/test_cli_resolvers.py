@@ -5,8 +5,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from qatexp.cli import resolvers
-from qatexp.cli.compose import CONFIG_NAME, VERSION_BASE
-from qatexp.config.sources import CONF
+from qatexp.cli.compose import VERSION_BASE
+from qatexp.config.sources import CONF, CONFIG_NAME
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import pytest
 from qatexp.compare import collect, gather, select, write_comparison
 from qatexp.compare.baseline import Delta, delta, find_baseline
 from qatexp.compare.reproduce import Command, command
-from qatexp.compare.trials import trials_grid, trials_notes
+from qatexp.compare.trials import trials_grid
+from qatexp.compare.trials_notes import trials_notes
 from qatexp.errors import ConfigError, StoreError
 
 HYDRA = """

@@ -7,11 +7,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf, open_dict
 
-from qatexp.cli.compose import CONFIG_NAME, VERSION_BASE
+from qatexp.cli.compose import VERSION_BASE
 from qatexp.cli.resolvers import register_resolvers
 from qatexp.config.parse import flat_params, parse, plain_config
 from qatexp.config.schema import Backend, Decay
-from qatexp.config.sources import CONF
+from qatexp.config.sources import CONF, CONFIG_NAME
 from qatexp.errors import ConfigError
 
 
