@@ -6,7 +6,7 @@ from qatexp.compare.gather import gather
 from qatexp.compare.pareto import pareto
 from qatexp.compare.select import select
 from qatexp.compare.show import print_comparison, trials_table, variants_table
-from qatexp.compare.write import write_comparison
+from qatexp.compare.write import is_written, write_comparison
 
 __all__ = [
     "Best",
@@ -16,6 +16,7 @@ __all__ = [
     "best_trial",
     "collect",
     "gather",
+    "is_written",
     "newest_sweep",
     "pareto",
     "print_comparison",

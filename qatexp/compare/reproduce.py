@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
+import yaml  # type: ignore[import-untyped]
 
 from qatexp.compare.collect import Trial
 
 _DEFAULT_CONFIG = "config"
+_SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +41,18 @@ def command(run: Path) -> Command | None:
         None where Hydra's files are missing or not to be read.
     """
     try:
-        return _command(OmegaConf.load(run / ".hydra" / "hydra.yaml").hydra)
-    except (OSError, YAMLError, OmegaConfBaseException, AttributeError):
+        # Plain values without interpolations: the parser in C reads them ten times faster.
+        text = (run / ".hydra" / "hydra.yaml").read_text(encoding="utf-8")
+        return _command(yaml.load(text, Loader=_SafeLoader)["hydra"])  # noqa: S506  it is a safe one
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
         return None
 
 
 def _command(hydra: Any) -> Command:
     words = ["qatexp"]
-    if hydra.job.config_name not in (None, _DEFAULT_CONFIG):
-        words += ["--config-name", hydra.job.config_name]
-    for source in hydra.runtime.config_sources:
-        if source.provider == "command-line":
-            words += ["--config-dir", source.path]
-    return Command(shlex.join([*words, *hydra.overrides.task]), str(hydra.runtime.cwd))
+    if hydra["job"]["config_name"] not in (None, _DEFAULT_CONFIG):
+        words += ["--config-name", hydra["job"]["config_name"]]
+    for source in hydra["runtime"]["config_sources"]:
+        if source["provider"] == "command-line":
+            words += ["--config-dir", source["path"]]
+    return Command(shlex.join([*words, *hydra["overrides"]["task"]]), hydra["runtime"]["cwd"])

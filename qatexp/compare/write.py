@@ -14,6 +14,7 @@ from qatexp.compare.reproduce import trial_command
 from qatexp.compare.rows import csv_text, single_rows, sweep_rows
 from qatexp.errors import StoreError
 from qatexp.figures import trade_off
+from qatexp.records import RECORD_FILE
 from qatexp.results.trials import deployable
 from qatexp.store.atomic import write_text
 
@@ -59,6 +60,19 @@ def write_comparison(sweep: Sweep, folder: Path) -> list[Path]:
     except OSError as problem:
         raise StoreError(f"cannot remove {picture}: {problem.strerror or problem}") from problem
     return written
+
+
+def is_written(sweep: Sweep, folder: Path) -> bool:
+    """Whether `write_comparison` has been here since the last of these trials ended."""
+    names = [CSV_FILE, MARKDOWN_FILE, PAGE_FILE]
+    if any(deployable(record) is not None for _, record in sweep.finished):
+        names.append(PICTURE_FILE)
+    records = (trial.folder / RECORD_FILE for trial in sweep.trials)
+    try:
+        written = min((folder / name).stat().st_mtime_ns for name in names)
+        return written >= max(record.stat().st_mtime_ns for record in records)
+    except OSError:
+        return False
 
 
 def markdown_text(sweep: Sweep, *, has_picture: bool) -> str:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from qatexp.figures.style import COLOURS, INK, lighter, new_figure, save, tidy_, title_
+from qatexp.figures.style import (
+    COLOURS,
+    INK,
+    lighter,
+    margins,
+    new_figure,
+    save,
+    tidy_,
+    title_,
+)
 from qatexp.records import Record
 from qatexp.results.units import percent
 
@@ -27,8 +36,9 @@ def accuracy_by_variant(record: Record, path: Path) -> None:
     names = [name for name in COLOURS if name in record.variants]
     deployed = [COLOURS[name] for name in names]
     trained = [lighter(colour) for colour in deployed]
-    figure = new_figure(max(4.5, 1.6 * len(names) + 1.2), 4.0)
-    axes = figure.subplots()
+    figure = new_figure(max(4.5, 1.6 * len(names) + 1.2), 4.0, layout=None)
+    room = margins(figure, left=0.85, right=0.15, bottom=0.75, top=0.35)
+    axes = figure.subplots(gridspec_kw=room)
     for side, colours, field in ((-0.5, trained, "top1"), (0.5, deployed, "deployed_top1")):
         heights = [getattr(record.variants[name], field) for name in names]
         centres = [index + side * _WIDTH for index in range(len(names))]
@@ -49,7 +59,7 @@ def accuracy_by_variant(record: Record, path: Path) -> None:
         Patch(color=lighter(COLOURS["fp32"]), label="in PyTorch"),
         Patch(color=COLOURS["fp32"], label="deployed file"),
     ]
-    figure.legend(handles=keys, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    figure.legend(handles=keys, loc="lower center", ncols=2, frameon=False, fontsize=9)
     save(figure, path)
 
 

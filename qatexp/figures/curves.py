@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qatexp.figures.style import COLOURS, INK, new_figure, save, tidy_, title_
+from qatexp.figures.style import COLOURS, INK, margins, new_figure, save, tidy_, title_
 from qatexp.results.units import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 History = Sequence[Mapping[str, float]]
 _ROWS = {"loss": "training loss", "val_top1": "validation top-1, %"}
@@ -36,8 +35,9 @@ def training_curves(history: Mapping[str, History], path: Path) -> None:
     if not metrics:
         return _say_that_nothing_was_trained(path)
     figure = new_figure(3.6 * len(trainings) + 1.0, 2.3 * len(metrics) + 0.6, layout=None)
+    room = margins(figure, left=0.8, right=0.45, bottom=0.5, top=0.3) | {"wspace": 0.34}
     grid = figure.subplots(
-        len(metrics), len(trainings), squeeze=False, sharex="col", gridspec_kw=_margins(figure)
+        len(metrics), len(trainings), squeeze=False, sharex="col", gridspec_kw=room
     )
     for column, (name, rows) in enumerate(trainings.items()):
         title_(grid[0][column], f"{name}: {counted(len(rows), 'epoch')}")
@@ -49,18 +49,12 @@ def training_curves(history: Mapping[str, History], path: Path) -> None:
     return save(figure, path)
 
 
-def _margins(figure: Figure) -> dict[str, float]:
-    """Room for titles and labels, in inches: their sizes are known, and measuring takes longer."""
-    width, height = figure.get_size_inches()
-    left, right, bottom, top = 0.8 / width, 1 - 0.45 / width, 0.5 / height, 1 - 0.3 / height
-    return {"left": left, "right": right, "bottom": bottom, "top": top, "wspace": 0.22}
-
-
 def _draw_curve_(axes: Axes, rows: History, key: str, colour: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     tidy_(axes)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
     points = [(row["epoch"], row[key]) for row in rows if key in row]
     if not points:
         axes.text(0.5, 0.5, "not measured", ha="center", transform=axes.transAxes, color=INK)

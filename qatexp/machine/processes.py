@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -55,6 +56,11 @@ def this_process() -> Process:
     """The process that asks."""
     own = psutil.Process()
     return Process(_place(), own.pid, _started(own))
+
+
+def seconds_since_start() -> float:
+    """How long this process has been running, its loading of Python included."""
+    return max(0.0, time.time() - float(psutil.Process().create_time()))
 
 
 def process_of(text: str) -> Process | None:

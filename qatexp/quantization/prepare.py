@@ -65,7 +65,17 @@ def prepare(model: nn.Module, example: Tensor, qconfig: QConfig) -> PreparedMode
         ModelError: the model cannot be captured.
         QuantizationError: nothing to quantize, or a layer pattern matches nothing.
     """
-    graph_module = _captured(model, example, qconfig)
+    return prepare_captured_(capture(model, example), qconfig)
+
+
+def prepare_captured_(graph_module: fx.GraphModule, qconfig: QConfig) -> PreparedModel:
+    """Insert fake quantizers into a graph that `capture` has made, which it takes for itself.
+
+    Raises:
+        QuantizationError: nothing to quantize, or a layer pattern matches nothing.
+    """
+    _check(graph_module, qconfig)
+    device = next(iter(graph_module.state_dict().values())).device
     batch_norms = _batch_norm_fusions(graph_module)
     # One scale for all channels cannot absorb a batch norm's per-channel factor.
     layers = resolve_layers(graph_module.graph, qconfig)
@@ -76,23 +86,20 @@ def prepare(model: nn.Module, example: Tensor, qconfig: QConfig) -> PreparedMode
     prepared = _insert_fake_quantizers(graph_module)
     quantizer.plan.fusions = {"batch_norm": batch_norms, "relu": _absorb_clips_(prepared)}
     _tie_(prepared)
-    return PreparedModel(prepared.to(example.device), quantizer.plan)
+    return PreparedModel(prepared.to(device), quantizer.plan)
 
 
 def check_quantizable(model: nn.Module, example: Tensor, qconfig: QConfig) -> None:
     """Raise what `prepare` would raise, before hours of training for nothing."""
-    _captured(model, example, qconfig)
+    _check(capture(model, example), qconfig)
 
 
-def _captured(model: nn.Module, example: Tensor, qconfig: QConfig) -> fx.GraphModule:
-    graph_module = capture(model, example)
+def _check(graph_module: fx.GraphModule, qconfig: QConfig) -> None:
     if not resolve_layers(graph_module.graph, qconfig):
         raise QuantizationError(
-            f"{type(model).__name__} has no conv or linear layer that is quantized; "
-            "check qconfig.layers."
+            "the model has no conv or linear layer that is quantized; check qconfig.layers."
         )
     _refuse_shared_layers(graph_module)
-    return graph_module
 
 
 def _refuse_shared_layers(graph_module: fx.GraphModule) -> None:

@@ -5,13 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from qatexp.config.parse import plain_config
-from qatexp.quantization.prepare import PreparedModel, prepare
+from qatexp.quantization.capture import capture
+from qatexp.quantization.graph_ops import copied
+from qatexp.quantization.prepare import PreparedModel, prepare_captured_
 from qatexp.stages.calibration import calibrate_on_
 from qatexp.stages.code import code_of
 from qatexp.stages.context import Context, load_weights_, save_weights
+
+_captured: dict[str, fx.GraphModule] = {}
+"""The baseline of the trial before, as a graph: those of a sweep often share it, and capturing
+takes longer than all else that a PTQ from the cache needs. At most one, on the CPU."""
 
 
 def ptq(context: Context, baseline: nn.Module) -> PreparedModel:
@@ -22,8 +28,7 @@ def ptq(context: Context, baseline: nn.Module) -> PreparedModel:
     """
     config, data = context.config, context.data
     with context.stage("ptq", cacheable=True):
-        prepared = prepare(baseline.cpu(), data.example().cpu(), config.qconfig)
-        baseline.to(context.device)
+        prepared = prepare_captured_(_capture(context, baseline), config.qconfig)
         graph_module = prepared.graph_module.to(context.device)
         parts = {
             "code": code_of("quantization", "stages.ptq", "stages.calibration"),
@@ -44,3 +49,13 @@ def ptq(context: Context, baseline: nn.Module) -> PreparedModel:
         graph_module.to(context.device).eval()
     context.warnings.extend(prepared.plan.warnings)
     return prepared
+
+
+def _capture(context: Context, baseline: nn.Module) -> fx.GraphModule:
+    """The baseline as a graph of its own on the CPU; the same one is captured once."""
+    key = context.fingerprints["fp32"]
+    if key not in _captured:
+        _captured.clear()
+        _captured[key] = capture(baseline.cpu(), context.data.example().cpu())
+        baseline.to(context.device)
+    return copied(_captured[key])

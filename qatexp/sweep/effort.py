@@ -13,13 +13,14 @@ TRAININGS = ("fp32", "control", "ptq", "qat")
 """Stages that are counted by themselves; the others are summed up."""
 
 
-def effort(sweep: Sweep, ran: Collection[str], seconds: float) -> str:
+def effort(sweep: Sweep, ran: Collection[str], *, seconds: float, before: float) -> str:
     """One line on the trials that ran in this command.
 
     Args:
         sweep: all trials.
         ran: names of those that ran now.
-        seconds: from the first trial's start to the last one's end.
+        seconds: from the sweep's opening to its end.
+        before: that the command took until then: loading, checking, opening the store.
     """
     records = [record for trial, record in sweep.finished if trial.name in ran]
     if not records:
@@ -35,7 +36,7 @@ def effort(sweep: Sweep, ran: Collection[str], seconds: float) -> str:
     if counts["other stages"]:
         parts.append(f"other stages {times['other stages']:.0f} s")
     computed = ", ".join(parts) or "all stages from the cache"
-    rest = _rest(seconds, sum(times.values()))
+    rest = f"{_rest(seconds, sum(times.values()))}; {before:.0f} s before"
     return f"{counted(len(records), 'trial')} in {seconds:.0f} s: {computed}; {rest}"
 
 

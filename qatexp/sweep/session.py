@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qatexp.compare import Sweep, collect, print_comparison, write_comparison
+from qatexp.compare import Sweep, collect, is_written, print_comparison, write_comparison
 from qatexp.config.schema import ExperimentConfig
 from qatexp.errors import QatexpError, StoreError
+from qatexp.machine.processes import seconds_since_start
 from qatexp.records import PROCESS_STAGE, Record
 from qatexp.records.plan import load_plan
 from qatexp.results.comparable import by_data_set
@@ -51,13 +52,15 @@ class SweepSession:
     elsewhere: frozenset[str] = frozenset()
     """Names of trials that other processes run, which will close the sweep."""
     started: float = field(default_factory=time.monotonic)
+    before: float = field(default_factory=seconds_since_start)
+    """Seconds that the command took until the sweep was open."""
 
     def finish(self) -> int:
         """Compare what there is, close the parent run, and return the exit code."""
         from rich.console import Console
 
         sweep = collect(self.folder)
-        files = write_comparison(sweep, self.folder)
+        files = [] if self._is_unchanged(sweep) else write_comparison(sweep, self.folder)
         parent = self.run_id or self.known_run
         best = settle_best(
             sweep, self.config, store=self.store, sweep_run=parent, objection=self._objection
@@ -89,6 +92,11 @@ class SweepSession:
                     self.run_id, status="KILLED", metrics={}, note=note, artifacts=files
                 )
 
+    def _is_unchanged(self, sweep: Sweep) -> bool:
+        """Whether an earlier command has ended this sweep, and its comparison still holds."""
+        nothing_ran = self.left is not None and not self.left
+        return nothing_ran and self.store is None and is_written(sweep, self.folder)
+
     def _leave(self) -> None:
         _open.remove(self)
 
@@ -114,7 +122,7 @@ class SweepSession:
                 console.print(text)
             return
         ran = {trial.name for trial in sweep.trials} if self.left is None else self.left
-        if line := effort(sweep, ran, seconds):
+        if line := effort(sweep, ran, seconds=seconds, before=self.before):
             console.print(line, soft_wrap=True)
 
     def _tell_more(self, console: Console) -> None:

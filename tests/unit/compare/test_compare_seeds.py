@@ -1,9 +1,10 @@
 """Seeds as mean and spread, and which differences are larger than the noise."""
 
 import csv
+from itertools import combinations
 
 import pytest
-from scipy.stats import ttest_ind
+from scipy.stats import false_discovery_control, ttest_ind
 
 from qatexp.compare import collect, gather, select, write_comparison
 from qatexp.compare.report import report
@@ -113,6 +114,14 @@ def test_p_is_that_of_welch():
     values = (2.0, 4.0, 6.0), (1.0, 2.0, 3.0, 4.0)
     (pair,) = differences([group(*values[0]), group(*values[1])])
     assert pair.p == pytest.approx(ttest_ind(*values, equal_var=False).pvalue, rel=1e-12)
+
+
+def test_p_is_adjusted_for_the_number_of_pairs_as_scipy_does():
+    values = [(90.0, 90.4, 90.9), (89.0, 89.3, 89.9, 89.1), (86.0, 88.5), (85.0, 85.1, 85.9)]
+    groups = [group(*items) for items in values]
+    raw = [ttest_ind(one, other, equal_var=False).pvalue for one, other in combinations(values, 2)]
+    found = [pair.p for pair in differences(groups)]
+    assert found == pytest.approx(list(false_discovery_control(raw)), rel=1e-9)
 
 
 def test_many_pairs_make_each_of_them_harder_to_call():

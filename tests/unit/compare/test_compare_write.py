@@ -3,11 +3,12 @@
 import csv
 import json
 import logging
+import os
 
 import pytest
 from PIL import Image
 
-from qatexp.compare import collect, write_comparison
+from qatexp.compare import collect, is_written, write_comparison
 from qatexp.errors import StoreError
 
 LR = "schedule.qat.lr_scale"
@@ -97,3 +98,23 @@ def test_a_folder_that_cannot_be_written_is_named(make_sweep, make_record, tmp_p
     sweep = collect(make_sweep(make_record()))
     with pytest.raises(StoreError, match=r"cannot write .*missing/compare\.csv: No such file"):
         write_comparison(sweep, tmp_path / "missing")
+
+
+def test_a_comparison_holds_until_a_trial_ends_anew_or_a_file_is_missing(make_sweep, make_record):
+    folder = make_sweep(make_record(), make_record(bits=4))
+    assert not is_written(collect(folder), folder)
+    write_comparison(collect(folder), folder)
+    assert is_written(collect(folder), folder)
+    record = folder / "1" / "record.json"
+    later = (folder / "compare.csv").stat().st_mtime_ns + 10**9
+    os.utime(record, ns=(later, later))
+    assert not is_written(collect(folder), folder)
+    os.utime(record, ns=(0, 0))
+    (folder / "pareto.png").unlink()
+    assert not is_written(collect(folder), folder)
+
+
+def test_without_figures_a_comparison_holds_without_a_picture(make_sweep, failed):
+    folder = make_sweep(failed)
+    write_comparison(collect(folder), folder)
+    assert is_written(collect(folder), folder)
