@@ -5,19 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import fx, nn
+from torch import nn
 
 from qatexp.config.parse import plain_config
-from qatexp.quantization.capture import capture
-from qatexp.quantization.graph_ops import copied
 from qatexp.quantization.prepare import PreparedModel, prepare_captured_
 from qatexp.stages.calibration import calibrate_on_
+from qatexp.stages.captures import captured
 from qatexp.stages.code import code_of
 from qatexp.stages.context import Context, load_weights_, save_weights
-
-_captured: dict[str, fx.GraphModule] = {}
-"""The baseline of the trial before, as a graph: those of a sweep often share it, and capturing
-takes longer than all else that a PTQ from the cache needs. At most one, on the CPU."""
 
 
 def ptq(context: Context, baseline: nn.Module) -> PreparedModel:
@@ -28,10 +23,10 @@ def ptq(context: Context, baseline: nn.Module) -> PreparedModel:
     """
     config, data = context.config, context.data
     with context.stage("ptq", cacheable=True):
-        prepared = prepare_captured_(_capture(context, baseline), config.qconfig)
+        prepared = prepare_captured_(captured(context, baseline), config.qconfig)
         graph_module = prepared.graph_module.to(context.device)
         parts = {
-            "code": code_of("quantization", "stages.ptq", "stages.calibration"),
+            "code": code_of("quantization", "stages.ptq", "stages.captures", "stages.calibration"),
             "from": context.fingerprints["fp32"],
             "data": data.fingerprint,
             "batch_size": config.dataset.batch_size,
@@ -49,13 +44,3 @@ def ptq(context: Context, baseline: nn.Module) -> PreparedModel:
         graph_module.to(context.device).eval()
     context.warnings.extend(prepared.plan.warnings)
     return prepared
-
-
-def _capture(context: Context, baseline: nn.Module) -> fx.GraphModule:
-    """The baseline as a graph of its own on the CPU; the same one is captured once."""
-    key = context.fingerprints["fp32"]
-    if key not in _captured:
-        _captured.clear()
-        _captured[key] = capture(baseline.cpu(), context.data.example().cpu())
-        baseline.to(context.device)
-    return copied(_captured[key])

@@ -5,8 +5,9 @@ import torch
 from qat_case import CPU, Network, qat_config
 
 from qatexp.data import load_data
-from qatexp.stages import ptq as stage
+from qatexp.stages import captures as kept
 from qatexp.stages.context import Context
+from qatexp.stages.ptq import ptq
 from qatexp.store.stage_cache import StageCache
 
 
@@ -19,9 +20,9 @@ def captures(monkeypatch):
         calls.append(model)
         return capture(model, example)
 
-    capture = stage.capture
-    monkeypatch.setattr(stage, "capture", counted)
-    monkeypatch.setattr(stage, "_captured", {})
+    capture = kept.capture
+    monkeypatch.setattr(kept, "capture", counted)
+    monkeypatch.setattr(kept, "_kept", {})
     return calls
 
 
@@ -32,7 +33,7 @@ def quantized(folder, network, fingerprint):
     context.data = load_data(config.dataset, seed=0, device=CPU, decoded_dir=None, trusted=[])
     context.device = CPU
     context.fingerprints["fp32"] = fingerprint
-    return stage.ptq(context, network).graph_module
+    return ptq(context, network).graph_module
 
 
 def test_trials_with_one_baseline_capture_it_once_and_share_nothing(captures, tmp_path):
@@ -49,10 +50,23 @@ def test_trials_with_one_baseline_capture_it_once_and_share_nothing(captures, tm
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
-def test_another_baseline_is_captured_itself(captures, tmp_path):
-    networks = [Network().eval() for _ in range(2)]
-    found = [quantized(tmp_path, net, name) for net, name in zip(networks, "ab", strict=True)]
-    assert len(captures) == 2
-    weights = [graph.state_dict()["first.weight"] for graph in found]
-    assert not torch.equal(*weights)
-    assert len(stage._captured) == 1
+def test_baselines_are_kept_until_they_take_too_much_memory(captures, monkeypatch, tmp_path):
+    networks = {name: Network().eval() for name in "ab"}
+
+    def trials(names):
+        del captures[:]
+        graphs = [quantized(tmp_path, networks[name], name) for name in names]
+        return [graph.state_dict()["first.weight"] for graph in graphs]
+
+    one, other = trials("ab")[:2]
+    assert not torch.equal(one, other)
+    assert all(map(torch.equal, trials("abab"), [one, other] * 2))
+    assert captures == []
+    size = sum(tensor.nbytes for tensor in kept._kept["a"].state_dict().values())
+    monkeypatch.setattr(kept, "BUDGET_BYTES", 1.5 * size)
+    networks["c"] = networks["a"]
+    assert torch.equal(*trials("cc"))
+    assert (len(captures), list(kept._kept)) == (1, ["c"])
+    monkeypatch.setattr(kept, "BUDGET_BYTES", 0.5 * size)
+    trials("aa")
+    assert (len(captures), list(kept._kept)) == (2, [])
