@@ -32,6 +32,7 @@ def accuracy_by_variant(record: Record, path: Path) -> None:
         StoreError: the file cannot be written.
     """
     from matplotlib.patches import Patch
+    from matplotlib.ticker import MaxNLocator
 
     names = [name for name in COLOURS if name in record.variants]
     deployed = [COLOURS[name] for name in names]
@@ -51,6 +52,7 @@ def accuracy_by_variant(record: Record, path: Path) -> None:
     axes.set_xticks(range(len(names)), names, fontsize=11)
     # The room for labels above the bars may go beyond 100 %, the scale does not.
     axes.set_ylim(bottom, 100.0 + 0.08 * (100.0 - bottom))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}" if value <= 100.0 else "")
     start = f"\n(the axis starts at {bottom:g} %)" if bottom > 0.0 else ""
     axes.set_ylabel(f"top-1, % of the test images{start}", color=INK)

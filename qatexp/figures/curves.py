@@ -53,8 +53,8 @@ def _draw_curve_(axes: Axes, rows: History, key: str, colour: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     tidy_(axes)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=4))
     points = [(row["epoch"], row[key]) for row in rows if key in row]
     if not points:
         axes.text(0.5, 0.5, "not measured", ha="center", transform=axes.transAxes, color=INK)

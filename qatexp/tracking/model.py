@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,11 +74,16 @@ def _save(
         mlflow_model=description,
         signature=_signature(proto),
         input_example=input_example,
-        pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
+        pip_requirements=_requirements(),
         onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,
     )
     shutil.copyfile(onnx_path, folder / MODEL_FILE)
+
+
+@cache
+def _requirements() -> list[str]:
+    return [f"{package}=={version(package)}" for package in REQUIREMENTS]
 
 
 def _signature(proto: onnx.ModelProto) -> ModelSignature:
