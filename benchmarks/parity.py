@@ -3,9 +3,9 @@
 python benchmarks/parity.py [--networks mobilenet_v3_small,...] [--bits w8a8,w4a4,...]
     [--cifar FOLDER --checkpoint FILE] [--steps 60] [--images 1000] [--folder DIR]
 
-Each network has its sweep on the command line: torchvision's on the digits at 32x32 (three epochs
-of FP32, one of QAT); with `--cifar`, ResNet-20 from a checkpoint on CIFAR-10 with so many steps of
-QAT. The Markdown table is read from the parity certificates in the records.
+Each network has its sweep on the command line: torchvision's without weights, on synthetic images of
+32x32 or, with `--cifar`, on CIFAR-10, with so many steps of FP32 and of QAT; with `--cifar` also
+ResNet-20 from a checkpoint. The Markdown table is read from the parity certificates in the records.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from qatexp.records import Record, load_record
 TORCHVISION = ("mobilenet_v3_small", "shufflenet_v2_x0_5", "efficientnet_b0")
 BITS = ("w8a8", "w4a4", "w3a3", "w2a2", "w4a8", "w8a4")
 COMMON = ("trainer.threads=1", "measure.rounds=3", "schedule.control=false")
-DIGITS = ("dataset=digits", "dataset.image_size=32", "schedule.fp32.epochs=3")
 
 
 def main() -> None:
@@ -32,25 +31,24 @@ def main() -> None:
     parser.add_argument("--bits", default=",".join(BITS))
     parser.add_argument("--cifar", type=Path, help="images of CIFAR-10, for ResNet-20")
     parser.add_argument("--checkpoint", type=Path, help="of ResNet-20")
-    parser.add_argument("--steps", type=int, default=60, help="of QAT of ResNet-20")
+    parser.add_argument("--steps", type=int, default=60, help="of FP32 and of QAT")
     parser.add_argument("--images", type=int, default=1000, help="of the certificate, at most")
     parser.add_argument("--folder", type=Path, help="where the sweeps run; default: a new one")
     options = parser.parse_args()
     home = options.folder or Path(tempfile.mkdtemp(prefix="parity_"))
     home.mkdir(parents=True, exist_ok=True)
     bits = options.bits.split(",")
+    data = ["dataset=synthetic"]
+    if options.cifar is not None:
+        data = ["experiment=cifar10_resnet20", f"dataset.root={options.cifar.resolve()}"]
+    data += ["schedule.qat.epochs=1", f"debug.limit_batches={options.steps}"]
     experiments = {
-        name: [f"model={name}", *DIGITS, "schedule.qat.epochs=1"]
+        name: [*data, f"model={name}", "schedule.fp32.epochs=1"]
         for name in options.networks.split(",")
         if name
     }
     if options.cifar is not None:
-        experiments["resnet20"] = [
-            "experiment=cifar10_resnet20",
-            f"dataset.root={options.cifar.resolve()}",
-            f"model.checkpoint={options.checkpoint.resolve()}",
-            f"debug.limit_batches={options.steps}",
-        ]
+        experiments["resnet20"] = [*data, f"model.checkpoint={options.checkpoint.resolve()}"]
     print(
         "| network | bits | weight codes moved | flipped by folding | folded = converted "
         "| unoptimized file agrees | deployed file agrees | codes that the reference predicts |"
@@ -80,7 +78,7 @@ def sweep(
         f"sweep.points={points}",
         f"measure.certificate_images={images}",
     ]
-    subprocess.run(command, cwd=home, check=True, stdout=subprocess.DEVNULL, stderr=sys.stderr)
+    subprocess.run(command, cwd=home, check=True, stdout=sys.stderr, stderr=sys.stderr)
     plans = (home / "multirun" / "sweep").glob("*/sweep.json")
     folder = max(plans, key=lambda plan: plan.stat().st_mtime).parent
     return [(name.upper(), load_record(folder / str(index))) for index, name in enumerate(bits)]

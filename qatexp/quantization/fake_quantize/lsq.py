@@ -161,9 +161,20 @@ class _RoundLsqWeight(torch.autograd.Function):
         grad_weight = pass_inside(grad, scaled, ctx.bounds)
         errors = (grad * codes).addcmul_(grad_weight, scaled, value=-1.0)
         grad_scale = errors.flatten(1).sum(1) if scale.numel() > 1 else errors.sum().view(1)
-        # Filters of nearly zero weights under a batch norm have huge gradients: the output does not
-        # depend on their size. Their scales would explode within a few steps; relative to the
-        # tensor's typical scale their gradient is as mild as the others'.
-        squares = scale.detach().square()
-        mild = squares.div_(squares.mean()).clamp_(max=1.0)
+        mild = _mildness(scaled, scale, ctx.bounds[1])
         return grad_weight, grad_scale.mul_(mild).mul_(ctx.factor), None, None
+
+
+def _mildness(scaled: Tensor, scale: Tensor, quant_max: int) -> Tensor:
+    """What a scale's gradient is multiplied by, C or 1, at most 1.
+
+    The paper's factor makes relative changes of a scale as large as those of the weights at its
+    starting point, `2 * mean(abs(w)) / sqrt(quant_max)`. They grow with the inverse square of the
+    scale, and at 8 bits the best one is a fifth of that: a channel in 25 shrank to where most of
+    its weights were clipped, for under a batch norm nothing pulls it back. Filters of nearly zero
+    weights have huge gradients there too, as the output does not depend on their size; theirs are
+    relative to the tensor's typical starting point.
+    """
+    flat = scaled.flatten(1) if scale.numel() > 1 else scaled.reshape(1, -1)
+    start = flat.abs().mean(1).mul_(scale).square_().mul_(4.0 / quant_max)
+    return scale.square().div_(torch.maximum(start, start.mean())).clamp_(max=1.0)

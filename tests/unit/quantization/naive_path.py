@@ -46,7 +46,8 @@ def prepared(
     model: nn.Module, images: Tensor, *, weight_bits: int = 8, activation_bits: int = 8
 ) -> fx.GraphModule:
     """Capture a network and insert the fake quantizers that `X86InductorQuantizer` asks for."""
-    from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
+    with _libraries_quiet():
+        from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
     config = x86.get_default_x86_inductor_quantization_config(is_qat=True)
     if weight_bits < 8:
@@ -59,7 +60,7 @@ def prepared(
 
 def with_quantizer(model: nn.Module, images: Tensor, quantizer: Quantizer) -> fx.GraphModule:
     """Capture a network and prepare it by torchao, for training with any quantizer."""
-    with _torchao_quiet():
+    with _libraries_quiet():
         from torchao.quantization.pt2e.quantize_pt2e import prepare_qat_pt2e
 
         with _patterns_that_can_match():
@@ -68,7 +69,7 @@ def with_quantizer(model: nn.Module, images: Tensor, quantizer: Quantizer) -> fx
 
 def converted(graph_module: fx.GraphModule) -> fx.GraphModule:
     """Turn a copy of a trained graph into one with integer weights."""
-    with _torchao_quiet():
+    with _libraries_quiet():
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
         with _patterns_that_can_match():
@@ -77,7 +78,7 @@ def converted(graph_module: fx.GraphModule) -> fx.GraphModule:
 
 def export(model: nn.Module, images: Tensor, path: Path) -> None:
     """Write an ONNX file with the names of inputs and outputs that qatexp's runtime expects."""
-    with warnings.catch_warnings():
+    with _libraries_quiet():
         # It says so of graphs too, whose flag means nothing; of a network, it is defect 10.
         warnings.filterwarnings("ignore", "Exporting a model while it is in training mode")
         program = torch.onnx.export(
@@ -122,10 +123,13 @@ class ByColumn(Quantizer):
 
 
 @contextmanager
-def _torchao_quiet() -> Iterator[None]:
+def _libraries_quiet() -> Iterator[None]:
     with warnings.catch_warnings():
-        # torchao still imports parts of torch.ao.quantization, which announces its removal.
+        # torchao imports parts of torch.ao.quantization, which announces its removal, and with
+        # torch 2.11 parts of torch.jit, which announces its own.
         warnings.simplefilter("ignore", DeprecationWarning)
+        # torch 2.11 warns of a class of its own that it still uses when a graph is copied.
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
         yield
 
 

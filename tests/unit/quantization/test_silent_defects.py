@@ -6,7 +6,6 @@ the first half fails, a newer version of torchao or of the exporter has repaired
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import onnx
 import pytest
 import torch
 from own_path import deployed, qconfig, trained
+from packaging.version import Version
 from torch import Tensor, fx, nn
 from torchao.quantization.pt2e import (
     FakeQuantize,
@@ -29,6 +29,7 @@ from qatexp.quantization.batch_norm import BatchNorm
 from qatexp.quantization.capture import capture
 from qatexp.quantization.convert import convert, fold
 from qatexp.quantization.fake_quantize import WeightFakeQuantize
+from qatexp.quantization.graph_ops import copied
 from qatexp.quantization.prepare import freeze_batch_norm_, prepare
 from qatexp.runtimes import onnxruntime
 
@@ -38,9 +39,12 @@ pytestmark = pytest.mark.xdist_group("silent_defects")
 aten = torch.ops.aten
 decomposed = torch.ops.quantized_decomposed
 
+SHOWN_ON = Version("2.14")
+"""Torch whose upstream path has all of these defects; torch 2.11 has none of 1 and 7."""
+
 
 def assert_defect(seen: bool, what: str) -> None:
-    assert seen, f"the upstream defect is gone: {what}"
+    assert seen or Version(torch.__version__) < SHOWN_ON, f"the upstream defect is gone: {what}"
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +128,8 @@ def test_weights_are_deployed_with_the_scale_that_they_were_trained_with(images,
     # 8 bits float32 leaves five digits of it.
     expected = pytest.approx([gap] * 3, rel=1e-3)
     assert_defect(gaps == expected, "FusedMovingAvgObsFakeQuantize converts as it trains")
-    assert not torch.allclose(naive(images), converted(images), atol=1e-4)
+    differ = not torch.allclose(naive(images), converted(images), atol=1e-4)
+    assert_defect(differ, "naive training computes what is deployed")
 
     config = qconfig(bits, 8, quantizer=QuantizerName.minmax_ema, first_last_bits=None)
     model = trained(plain_net(), images, config)
@@ -148,7 +153,7 @@ def test_batch_norm_keeps_eps_and_momentum(naive_normed_net, images):
 
 def test_a_zero_gamma_trains_without_nan(naive_normed_net, images):
     """Defect 3: torchao's conv-BN pattern divides by gamma."""
-    naive, model = copy.deepcopy(naive_normed_net), normed_net()
+    naive, model = copied(naive_normed_net), normed_net()
     with torch.no_grad():
         naive.get_parameter("1.weight")[0] = 0.0
         model[1].weight[0] = 0.0
@@ -185,7 +190,7 @@ def freeze_as_in_the_tutorial_(graph_module: fx.GraphModule) -> None:
 
 def test_frozen_batch_norm_keeps_its_statistics_in_training(naive_normed_net, images):
     """Defect 5: the tutorial freezes operators that no graph has any more."""
-    naive = copy.deepcopy(naive_normed_net)
+    naive = copied(naive_normed_net)
     freeze_as_in_the_tutorial_(naive)
     before = naive.get_buffer("1.running_mean").clone()
     naive(images)

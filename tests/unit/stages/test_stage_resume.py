@@ -1,6 +1,5 @@
 """QAT that was cut off and continues: its recipe's state is more than the model's tensors."""
 
-import copy
 import json
 import logging
 
@@ -8,6 +7,7 @@ import pytest
 from qat_case import CPU, Cut, CutData, calibrated, qat_config
 
 from qatexp.config.schema import ProgressiveConfig, Select
+from qatexp.quantization.graph_ops import copied
 from qatexp.stages.context import HISTORY, OSCILLATION, WEIGHTS, Context
 from qatexp.stages.train import train_stage
 from qatexp.store.stage_cache import StageCache
@@ -44,7 +44,7 @@ def train(prepared, tmp_path):
         store = StageCache(tmp_path / cache)
         context = Context(config, tmp_path, store, lambda name, row: told.append((name, row)))
         context.data, context.device = CutData(data, cut), CPU
-        model = copy.deepcopy(graph_module)
+        model = copied(graph_module)
 
         def make(folder):
             train_stage(context, "qat", model, folder, parts={})

@@ -1,12 +1,12 @@
 """Trainings of several lengths share what they have in common, in whichever order they come."""
 
-import copy
 from dataclasses import replace
 
 import pytest
 from qat_case import CPU, Cut, CutData, calibrated, qat_config
 
 from qatexp.config.schema import Decay, Select
+from qatexp.quantization.graph_ops import copied
 from qatexp.stages.context import HISTORY, OSCILLATION, WEIGHTS, Context
 from qatexp.stages.train import train_stage, training_parts
 from qatexp.store.stage_cache import StageCache
@@ -29,7 +29,7 @@ def train(case, tmp_path):
         config = replace(CONFIG, schedule=replace(CONFIG.schedule, qat=qat))
         context = Context(config, tmp_path, StageCache(tmp_path / cache), lambda *_: None)
         context.data, context.device = CutData(data, cut), CPU
-        model = copy.deepcopy(graph_module)
+        model = copied(graph_module)
         parts = training_parts(config, data, "qat")
 
         def make(folder):
