@@ -271,7 +271,7 @@ def test_gradient_comes_in_the_memory_format_of_the_input():
 def test_weight_gradients_are_those_of_the_lsq_paper():
     quantizer = weight(bits=4, channels=6)
     w = nn.Parameter(torch.randn(6, 3, 3, 3))
-    quantizer.set_scale_(torch.full((6,), 0.8))  # above 2 * mean / sqrt(7): undamped
+    quantizer.set_scale_(torch.full((6,), 0.4))  # above mean(abs(w)) / sqrt(7): undamped
     upstream = torch.randn_like(w)
     quantizer(w).backward(upstream)
     scale = quantizer.scale.detach().view(-1, 1, 1, 1)
@@ -318,8 +318,8 @@ def test_one_step_changes_a_learned_scale_by_a_few_per_cent_at_most(target):
     assert float(quantizer.eval()(torch.randn(2, 4)).abs().max().detach()) <= after * 15
 
 
-@pytest.mark.parametrize("share", [1.0, 0.2, 0.05])
-def test_scales_below_the_papers_start_change_as_slowly_as_there(share):
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.2, 0.05])
+def test_scales_below_half_the_papers_start_change_as_slowly_as_there(share):
     """Undamped, one channel in 25 of a ResNet-20 at 8 bits ended with most weights clipped.
 
     A step changes a scale by gradient / scale, relative to it: that grows with 1 / scale**2.
@@ -334,7 +334,8 @@ def test_scales_below_the_papers_start_change_as_slowly_as_there(share):
     paper = {"low": -127, "high": 127, "factor": 1.0 / math.sqrt(9 * 127)}
     undamped = lsq_gradients(w, scale.view(-1, 1, 1, 1), upstream, **paper)[1].flatten(1).sum(1)
     # Sums of errors that cancel one another, in float32.
-    torch.testing.assert_close(quantizer.scale.grad, undamped * share**2, rtol=1e-3, atol=1e-6)
+    expected = undamped * min(2 * share, 1.0) ** 2
+    torch.testing.assert_close(quantizer.scale.grad, expected, rtol=1e-3, atol=1e-6)
 
 
 def test_scales_of_dead_filters_learn_no_faster_than_the_others():
