@@ -30,7 +30,8 @@ def analyze(overrides: Sequence[str], *, config_dir: str | None) -> int:
         QatexpError: the request is wrong; nothing was started.
     """
     from qatexp.cli.application import check_request, quoted
-    from qatexp.cli.resolvers import register_resolvers, stamp
+    from qatexp.cli.folders import new_folder
+    from qatexp.cli.resolvers import register_resolvers
     from qatexp.config.members import TORCHVISION_MODELS, register_models
 
     register_resolvers()
@@ -39,8 +40,7 @@ def analyze(overrides: Sequence[str], *, config_dir: str | None) -> int:
         overrides=quoted(overrides), config_dir=config_dir, config_name=None, multirun=False
     )
     config = check_request(options).points[0]
-    folder = Path("multirun") / KIND / stamp(KIND)
-    folder.mkdir(parents=True)
+    folder = new_folder(KIND)
     log_to(folder)
     try:
         _analyze(config, folder, overrides=overrides)

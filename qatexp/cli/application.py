@@ -26,6 +26,7 @@ def run_application(arguments: Sequence[str]) -> int:
     import hydra
 
     from qatexp.cli.compose import VERSION_BASE
+    from qatexp.cli.folders import claimed
     from qatexp.cli.resolvers import register_resolvers
     from qatexp.cli.task import task
     from qatexp.sweep.grid import announce
@@ -40,7 +41,7 @@ def run_application(arguments: Sequence[str]) -> int:
         options = _parsed(arguments)
         _register_models(options)
         _check_commands(options)
-        request = check_request(options) if _starts_runs(options) else None
+        request = claimed(lambda: check_request(options)) if _starts_runs(options) else None
     except QatexpError as problem:
         complain(str(problem))
         return 2

@@ -55,6 +55,11 @@ class Request:
     is_elsewhere: bool = False
     """Whether trials may run on other machines, with other devices than this one's."""
 
+    def folder_override(self) -> str:
+        """What names the folder on a command line."""
+        quoted = str(self.folder).replace("'", r"\'")
+        return f"{self.folder_key}='{quoted}'"
+
 
 def checked_request(options: Namespace) -> Request:
     """Compose and parse every experiment of a command line: one, or each point of a sweep.
@@ -107,8 +112,8 @@ def _checked_sweep(name: str, overrides: list[str]) -> tuple[DictConfig, Request
     if earlier is not None:
         numbered = replanned(earlier, configs)
         found = Path(str(base.sweep.resume))
-        request = Request(configs, SWEEP_DIR, found, numbered, (*restored, _at(found)))
-        return launcher, request
+        request = Request(configs, SWEEP_DIR, found, numbered)
+        return launcher, replace(request, overrides=(*restored, request.folder_override()))
     return launcher, _grid(overrides, list(zip(points, configs, strict=True)), folder)
 
 
@@ -141,12 +146,8 @@ def _placed(
     found, plan = resumed(plan, resume=resume, sweeps=folder.parent)
     if found is None:
         return Request(configs, SWEEP_DIR, folder, plan)
-    return Request(configs, SWEEP_DIR, found, plan, (_at(found),))
-
-
-def _at(folder: Path) -> str:
-    quoted = str(folder).replace("'", r"\'")
-    return f"{SWEEP_DIR}='{quoted}'"
+    request = Request(configs, SWEEP_DIR, found, plan)
+    return replace(request, overrides=(request.folder_override(),))
 
 
 def _refuse_two_folders(given: list[str], resume: str) -> None:

@@ -26,13 +26,12 @@ def rerun(run: str, store: TrackingConfig, *, settings: Sequence[str], tracked: 
         QatexpError: the request is wrong; nothing was started.
     """
     from qatexp.cli.application import check_surroundings
-    from qatexp.cli.resolvers import stamp
+    from qatexp.cli.folders import new_folder
 
     origin = load_origin(run, store, home=Path.cwd())
     restored = restore(origin, settings, tracked=tracked)
-    folder = Path("multirun") / KIND / stamp(KIND)
-    check_surroundings([restored.config], "the rerun's folder", folder)
-    folder.mkdir(parents=True)
+    check_surroundings([restored.config], "the rerun's folder", Path("multirun") / KIND)
+    folder = new_folder(KIND)
     log_to(folder)
     log.info("rerun of %s, on device=%s, in %s", origin.source, restored.config.device, folder)
     try:

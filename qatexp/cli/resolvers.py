@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from itertools import count
-from pathlib import Path
-
 from omegaconf import OmegaConf
 
+from qatexp.cli.folders import stamp
 from qatexp.config.members import TORCHVISION_MODELS
 from qatexp.config.sources import CONF
 
@@ -19,16 +16,6 @@ def register_resolvers() -> None:
     """Make `qatexp_stamp` and `qatexp_groups` known to OmegaConf; again does no harm."""
     OmegaConf.register_new_resolver("qatexp_stamp", stamp, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("qatexp_groups", groups_text, replace=True)
-
-
-def stamp(kind: str) -> str:
-    """Name a new folder of `multirun/<kind>/`: <date>_<time>, numbered within one second."""
-    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    for number in count(1):
-        candidate = name if number == 1 else f"{name}-{number}"
-        if not (Path("multirun") / kind / candidate).exists():
-            return candidate
-    raise AssertionError("count() does not end")
 
 
 def groups_text() -> str:

@@ -1,54 +1,10 @@
 import re
-from datetime import datetime
 
-import pytest
 from hydra import compose, initialize_config_dir
 
 from qatexp.cli import resolvers
 from qatexp.cli.compose import VERSION_BASE
 from qatexp.config.sources import CONF, CONFIG_NAME
-
-
-@pytest.fixture
-def noon(monkeypatch):
-    """Stop the clock."""
-
-    class Clock:
-        @staticmethod
-        def now():
-            return datetime(2024, 2, 3, 12, 5, 6)
-
-    monkeypatch.setattr(resolvers, "datetime", Clock)
-    return "2024-02-03_12-05-06"
-
-
-@pytest.mark.parametrize(
-    ("taken", "suffix"),
-    [
-        pytest.param([], "", id="none"),
-        pytest.param([""], "-2", id="one"),
-        pytest.param(["", "-2", "-3"], "-4", id="several"),
-        pytest.param(["-2"], "", id="only a numbered one"),
-    ],
-)
-def test_a_stamp_avoids_the_folders_that_are_there(tmp_path, monkeypatch, noon, taken, suffix):
-    monkeypatch.chdir(tmp_path)
-    for name in taken:
-        (tmp_path / "multirun" / "single" / f"{noon}{name}").mkdir(parents=True)
-    assert resolvers.stamp("single") == f"{noon}{suffix}"
-
-
-def test_runs_and_sweeps_do_not_share_their_numbers(tmp_path, monkeypatch, noon):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "multirun" / "single" / noon).mkdir(parents=True)
-    assert resolvers.stamp("sweep") == noon
-
-
-def test_a_file_counts_as_taken_too(tmp_path, monkeypatch, noon):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "multirun" / "single").mkdir(parents=True)
-    (tmp_path / "multirun" / "single" / noon).write_text("")
-    assert resolvers.stamp("single") == f"{noon}-2"
 
 
 def test_one_run_has_one_stamp_however_often_it_is_asked(tmp_path, monkeypatch):
