@@ -100,14 +100,14 @@ def limit_step_(
     Args:
         value: between `low` and `high` afterwards.
         previous: the value before the step; takes the new one.
-        reach: largest distance allowed between the two.
-        low: smallest value allowed, a number or a tensor.
+        reach: largest distance allowed between the two, unless `low` or `high` ask for more.
+        low: smallest value allowed, a number or, for several values, a tensor.
         high: largest value allowed, a number.
     """
     with torch.no_grad():
         if value.is_cpu and value.numel() == 1:  # several times cheaper than operators
             before = previous.item()
-            number = min(max(value.item(), before - reach, low), before + reach, high)
+            number = min(max(min(value.item(), before + reach), before - reach, low), high)
             value.fill_(number)
             previous.fill_(number)
         else:
