@@ -59,6 +59,8 @@ class Evaluation:
     """Percent of the test images, the file in its runtime."""
     val_top1: float | None
     """Percent of the validation images, in PyTorch; None where there are none."""
+    predicted_classes: int
+    """Different classes among the predictions of the file."""
     parity: Parity
     """The trained model against its file; without a certificate."""
 
@@ -106,5 +108,6 @@ def _evaluation(context: Context, item: Candidate) -> Evaluation:
         loss=trained.loss,
         deployed_top1=deployed.top1,
         val_top1=evaluate(model, context.data.eval_batches("val")).top1 if has_validation else None,
+        predicted_classes=len(deployed.predictions.unique()),
         parity=compare_logits(trained.logits, deployed.logits),
     )

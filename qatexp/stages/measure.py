@@ -54,6 +54,7 @@ def _parity(
     deployment = None if name is None else candidates[name].deployment
     if name is None or deployment is None:
         return None
+    _warn_of_one_class(context, name, found[name])
     return replace(found[name].parity, certificate=certify(context, deployment))
 
 
@@ -86,6 +87,14 @@ def _warn_of_gap(context: Context, name: str, found: Evaluation) -> None:
         context.warn(
             f"{name} has {found.top1:.2f} % in PyTorch but {found.deployed_top1:.2f} % deployed, "
             f"{gap:.2f} points apart"
+        )
+
+
+def _warn_of_one_class(context: Context, name: str, found: Evaluation) -> None:
+    if found.predicted_classes == 1:
+        context.warn(
+            f"{name} predicts one and the same class for all test images, so that its predictions "
+            "agree with those of its file says nothing"
         )
 
 

@@ -10,10 +10,11 @@ from qatexp.config.schema import (
     QatSchedule,
     ScheduleConfig,
 )
-from qatexp.records import Variant
+from qatexp.records import Parity, Variant
 from qatexp.stages.context import Context
+from qatexp.stages.evaluate import Evaluation
 from qatexp.stages.fp32 import _warn_of_untrained
-from qatexp.stages.measure import _warn_of_loss
+from qatexp.stages.measure import _warn_of_loss, _warn_of_one_class
 from qatexp.store.stage_cache import StageCache
 
 UNTRAINED = (
@@ -71,3 +72,13 @@ def test_qat_that_ends_below_ptq_is_named(make_context, accuracies, warnings):
     context = make_context()
     _warn_of_loss(context, {name: variant(top1) for name, top1 in accuracies.items()})
     assert context.warnings == warnings
+
+
+@pytest.mark.parametrize(("classes", "count"), [(1, 1), (2, 0)], ids=["one", "two"])
+def test_agreement_on_a_single_class_is_named_as_worthless(make_context, classes, count):
+    """60 steps of a MobileNetV3 leave its running statistics where all images are alike."""
+    context = make_context()
+    parity = Parity(1.0, 0.0, flipped=0, images=4)
+    _warn_of_one_class(context, "qat", Evaluation(10.0, 2.3, 10.0, None, classes, parity))
+    assert len(context.warnings) == count
+    assert all("one and the same class" in warning for warning in context.warnings)
