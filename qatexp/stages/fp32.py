@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from qatexp.config.schema import ModelConfig
 from qatexp.quantization.prepare import check_quantizable
-from qatexp.stages.code import target_code
+from qatexp.stages.code import code_of, target_code
 from qatexp.stages.context import Context, load_history
 from qatexp.stages.train import (
     build_network,
@@ -31,9 +33,7 @@ def fp32(context: Context) -> nn.Module:
         model, warnings = build_network(context.config, context.data)
         context.warnings.extend(warnings)
         _warn_of_untrained(context)
-        parts = training_parts(context.config, context.data, "fp32")
-        trusted = context.config.trusted_packages
-        parts["model"] = _model_parts(context.config.model, trusted)
+        parts = _baseline_parts(context, model)
         if (content := parts["model"]["checkpoint"]) is not None:
             context.fingerprints["checkpoint"] = content
         return _trained(context, "fp32", model, parts)
@@ -71,6 +71,30 @@ def _trained(context: Context, name: str, model: nn.Module, parts: dict[str, Any
     folder = context.entry(name, parts, make)
     context.add_history(name, load_history(folder))
     return restore(model, folder, context.device)
+
+
+def _baseline_parts(context: Context, model: nn.Module) -> dict[str, Any]:
+    """What the baseline depends on; where nothing is trained, seeds and rates are not among it."""
+    config = context.config
+    if config.schedule.fp32.epochs > 0:
+        parts = training_parts(config, context.data, "fp32")
+    else:
+        parts = {
+            "code": code_of("models"),
+            "torch": torch.__version__,
+            "data": context.data.fingerprint,
+            "weights": _digest(model),
+        }
+    return {**parts, "model": _model_parts(config.model, config.trusted_packages)}
+
+
+def _digest(model: nn.Module) -> str:
+    """Hash of all weights: those that no file gives are drawn, with the run's seed."""
+    found = hashlib.sha256()
+    for key, value in model.state_dict().items():
+        found.update(f"{key} {value.dtype} {list(value.shape)} ".encode())
+        found.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _model_parts(config: ModelConfig, trusted: Sequence[str]) -> dict[str, Any]:
