@@ -5,9 +5,9 @@ python benchmarks/parity.py [--networks mobilenet_v3_small,...] [--bits w8a8,w4a
 
 Each network has its sweep on the command line: torchvision's without weights, on synthetic images
 of 32x32 or, with `--cifar`, on CIFAR-10, with so many steps of QAT and six times as many of FP32.
-With fewer the slow running statistics of MobileNetV3 make it predict one class, on which all agree.
-With `--cifar` also ResNet-20 from a checkpoint. The Markdown table is read from the parity
-certificates in the records.
+MobileNetV3's slow running statistics are far off after so few, and all images would be one class,
+on which any two models agree: they are estimated anew. With `--cifar` also ResNet-20 from a
+checkpoint. The Markdown table is read from the parity certificates in the records.
 """
 
 from __future__ import annotations
@@ -45,7 +45,12 @@ def main() -> None:
         data = ["experiment=cifar10_resnet20", f"dataset.root={options.cifar.resolve()}"]
     data += ["schedule.qat.epochs=1", f"debug.limit_batches={options.steps}"]
     experiments = {
-        name: [*data, f"model={name}", "schedule.fp32.epochs=6"]
+        name: [
+            *data,
+            f"model={name}",
+            "schedule.fp32.epochs=6",
+            "schedule.qat.reestimate_bn=20",
+        ]
         for name in options.networks.split(",")
         if name
     }
