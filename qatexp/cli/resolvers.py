@@ -1,10 +1,11 @@
-"""OmegaConf resolvers of the configuration: unique folder names, and the groups for ``--help``."""
+"""OmegaConf resolvers of the configuration: folder names, sizes, and the groups for ``--help``."""
 
 from __future__ import annotations
 
 from omegaconf import OmegaConf
 
 from qatexp.cli.folders import stamp
+from qatexp.config.images import usual_resize
 from qatexp.config.members import TORCHVISION_MODELS
 from qatexp.config.sources import CONF
 
@@ -13,8 +14,9 @@ _WHOLE = ("experiment", "sweep", "debug")
 
 
 def register_resolvers() -> None:
-    """Make `qatexp_stamp` and `qatexp_groups` known to OmegaConf; again does no harm."""
+    """Make `qatexp_stamp` and the others known to OmegaConf; again does no harm."""
     OmegaConf.register_new_resolver("qatexp_stamp", stamp, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("qatexp_resize", usual_resize, replace=True)
     OmegaConf.register_new_resolver("qatexp_groups", groups_text, replace=True)
 
 

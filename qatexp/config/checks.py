@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from qatexp.config.constraints import Range
 from qatexp.config.criteria import check_selection
+from qatexp.config.images import check_images
 from qatexp.config.layout import LAYOUT, layout_problem
 from qatexp.config.schema import (
     Backend,
@@ -59,7 +59,7 @@ def check(config: ExperimentConfig) -> None:
     _check_target(config)
     _check_auto(config)
     _check_threads(config)
-    _check_normalization(config)
+    check_images(config.dataset)
     _check_batch(config)
     check_selection(config)
 
@@ -291,15 +291,6 @@ def _check_threads(config: ExperimentConfig) -> None:
             f"measure.threads={threads} is not possible; allowed: a whole number from 1, "
             "or a list of such numbers."
         )
-
-
-def _check_normalization(config: ExperimentConfig) -> None:
-    std = config.dataset.std
-    if std is not None and any(value <= 0 or not math.isfinite(value) for value in std):
-        raise ConfigError(f"dataset.std={std} is not possible; allowed: finite numbers above 0.")
-    mean = config.dataset.mean
-    if mean is not None and not all(math.isfinite(value) for value in mean):
-        raise ConfigError(f"dataset.mean={mean} is not possible; allowed: finite numbers.")
 
 
 def _check_batch(config: ExperimentConfig) -> None:

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from qatexp.errors import ConfigError, DataError
+from qatexp.errors import DataError
 
 Picture = TypeVar("Picture", Image.Image, Tensor)
 
@@ -62,24 +62,12 @@ def choose_geometry(
     Args:
         native: channels, height and width of the first training image.
         image_size: ``dataset.image_size``, the side of the final square; None: as they are.
-        resize_size: ``dataset.resize_size``, the shorter side before the crop.
-
-    Raises:
-        ConfigError: resize_size without image_size, or smaller than it.
+        resize_size: ``dataset.resize_size``, the shorter side before the crop; None: that of the
+            crop.
     """
     channels, height, width = native
     if image_size is None:
-        if resize_size is not None:
-            raise ConfigError(
-                f"dataset.resize_size={resize_size} needs dataset.image_size, the side of the "
-                "centre crop that follows; set it too."
-            )
         return Geometry(height, width, channels)
-    if resize_size is not None and resize_size < image_size:
-        raise ConfigError(
-            f"dataset.resize_size={resize_size} is smaller than dataset.image_size={image_size}; "
-            "allowed: at least the image size, from which the crop is taken."
-        )
     resize = image_size if resize_size is None else resize_size
     return Geometry(image_size, image_size, channels, resize)
 

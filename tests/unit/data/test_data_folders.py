@@ -145,17 +145,12 @@ def test_different_sizes_need_an_image_size(load: Any, make_folders: Any, placem
 @pytest.mark.parametrize(
     ("keys", "text"),
     [
-        ({"resize_size": 10}, r"^dataset\.resize_size=10 needs dataset\.image_size"),
-        (
-            {"resize_size": 7, "image_size": 8},
-            r"^dataset\.resize_size=7 is smaller than dataset\.image_size=8",
-        ),
         (
             {"placement": Placement.memory, "augment": AugmentConfig(random_resized_crop=True)},
             r"^dataset\.placement=memory excludes dataset\.augment\.random_resized_crop=true",
         ),
     ],
-    ids=["resize-alone", "resize-small", "resized-crop"],
+    ids=["resized-crop"],
 )
 def test_keys_that_exclude_each_other(load: Any, make_folders: Any, keys: Any, text: str):
     with pytest.raises(ConfigError, match=text):
