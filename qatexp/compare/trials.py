@@ -26,7 +26,6 @@ from qatexp.results.units import (
 
 MARK = "*"
 """Stands behind the number of a trial on the Pareto front."""
-_ACCURACIES = ("fp32", "ptq", "qat")
 _DELTAS = ("diff\ntop-1", "diff\nsize %", "diff\ntime %")
 
 
@@ -38,6 +37,7 @@ def trials_grid(sweep: Sweep) -> Grid:
     differing = knobs(sweep.records)
     deployed = [variant for record in records if (variant := deployable(record)) is not None]
     unit = size_unit(variant.size_bytes for variant in deployed)
+    named = _accuracies(records)
     order = [
         index
         for group in by_data_set(records).values()
@@ -49,14 +49,16 @@ def trials_grid(sweep: Sweep) -> Grid:
             f"{finished[index][0].name} {MARK}" if index in best else finished[index][0].name,
             *(knob.text(records[index]) for knob in differing),
             *([_target(records[index])] if has_target else []),
-            *_figures(records[index], unit),
+            *_figures(records[index], named, unit),
             *_rest(records[index], sweep),
         )
         for index in order
     ]
     marked = frozenset(place for place, index in enumerate(order) if index in best)
     against = [] if sweep.baseline is None else list(_DELTAS)
-    columns = _columns(records, differing, [*_headings(unit), *against], has_target=has_target)
+    columns = _columns(
+        records, differing, [*_headings(named, unit), *against], has_target=has_target
+    )
     return Grid(columns, tuple(rows), marked)
 
 
@@ -87,8 +89,14 @@ def _target(record: Record) -> str:
     return "yes" if record.target.met else "no"
 
 
-def _headings(unit: SizeUnit) -> tuple[str, ...]:
-    accuracies = (f"top-1\n{name}" for name in _ACCURACIES)
+def _accuracies(records: Sequence[Record]) -> tuple[str, ...]:
+    """Variants whose accuracy is shown: the control where a trial has one."""
+    has_control = any("control" in record.variants for record in records)
+    return ("fp32", *(["control"] if has_control else []), "ptq", "qat")
+
+
+def _headings(named: Sequence[str], unit: SizeUnit) -> tuple[str, ...]:
+    accuracies = (f"top-1\n{name}" for name in named)
     return (*accuracies, "qat -\nptq", f"size\n{unit.name}", "latency\np50 ms")
 
 
@@ -116,11 +124,10 @@ def delta_texts(against: Delta | None) -> tuple[str, str, str]:
     )
 
 
-def _figures(record: Record, unit: SizeUnit) -> tuple[str, ...]:
+def _figures(record: Record, named: Sequence[str], unit: SizeUnit) -> tuple[str, ...]:
     variants = record.variants
     accuracies = [
-        percent(variants[name].deployed_top1) if name in variants else MISSING
-        for name in _ACCURACIES
+        percent(variants[name].deployed_top1) if name in variants else MISSING for name in named
     ]
     regained = MISSING
     if "qat" in variants and "ptq" in variants:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qatexp.compare import Best, Objection, Sweep, best_trial
+from qatexp.compare.pareto import pareto
 from qatexp.compare.write import MARKDOWN_FILE
 from qatexp.config.criteria import criteria
 from qatexp.config.schema import ExperimentConfig
@@ -66,7 +67,19 @@ def settle_best(
         kept, told = _registered(best, config, place, store=store, sweep_run=sweep_run, kept=kept)
     found = {**content, "registered": kept}
     write_text(sweep.folder / BEST_FILE, json.dumps(found, indent=1) + "\n")
-    return [best.text, *told]
+    return [best.text, *_beside_the_front(sweep, best), *told]
+
+
+def _beside_the_front(sweep: Sweep, best: Best) -> list[str]:
+    """Why the best trial has no mark in the table above it, where it has none."""
+    names = [trial.name for trial, _ in sweep.finished]
+    marked = {names[index] for index in pareto([record for _, record in sweep.finished])}
+    if best.trial.name in marked:
+        return []
+    return [
+        f"trial {best.trial.name} is not on the front: the front goes by the test images and every "
+        "digit of theirs, the rule by differences that are larger than noise"
+    ]
 
 
 def sweep_note(folder: Path, lines: Sequence[str]) -> str:

@@ -43,7 +43,7 @@ class Vocabulary:
             return self.short[name]
         if name in self.ambiguous:
             raise WhereError(f"{name} may be {_either(self.ambiguous[name])}: give more of it")
-        known = [*self.shown, *self.short, *self.keys]
+        known = list(dict.fromkeys([*self.shown, *self.short, *self.keys]))
         near = get_close_matches(name, known, n=3, cutoff=0.6)
         proposed = list(dict.fromkeys([*self.shown, "qat/deployed_top1", "size_bytes"]))
         hint = f"did you mean {_either(near)}?" if near else f"try {_either(proposed)}"

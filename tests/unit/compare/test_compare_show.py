@@ -122,6 +122,18 @@ def test_settings_that_do_not_differ_have_no_column(make_sweep, make_record):
     ]
 
 
+def test_the_control_of_a_sweep_stands_beside_its_baseline(make_sweep, make_record):
+    record = make_record(lr=0.5)
+    control = replace(record.variants["fp32"], deployed_top1=81.5)
+    asked = replace(record, variants={**record.variants, "control": control})
+    table = trials_table(collect(make_sweep(make_record(), asked)))
+    headings = [" ".join(str(column.header).split()) for column in table.columns]
+    assert headings[2:6] == ["top-1 fp32", "top-1 control", "top-1 ptq", "top-1 qat"]
+    shown = {line.split()[0]: line.split() for line in lines_of(table)[3:]}
+    assert shown["1"][-8] == "81.50"
+    assert shown["0"][-8] == "-"
+
+
 def test_a_trial_without_qat_shows_what_it_has(make_sweep, make_record):
     folder = make_sweep(make_record(qat=None, parity=None), make_record(lr=0.5))
     rows = [line.split() for line in lines_of(trials_table(collect(folder)))][3:]

@@ -151,7 +151,7 @@ def test_a_filter_keeps_trials_and_counts_the_others(make_sweep, make_record, fa
 @pytest.mark.parametrize(
     ("where", "text"),
     [
-        pytest.param("bitz <= 4", "unknown name bitz .* did you mean bits or ", id="unknown"),
+        pytest.param("bitz <= 4", "unknown name bitz .* did you mean bits[?]", id="unknown"),
         pytest.param("zzz == 4", "unknown name zzz .* try bits or qat/deployed_top1", id="far-off"),
         pytest.param("bits > 8", r"^--where=bits > 8 holds for none of 2 trials: bits is 4, 8\.$",
                      id="nothing-left"),

@@ -56,14 +56,18 @@ def config(*, select=("max:deployed_top1",), enabled=True, **registry):
 def sweep(tmp_path):
     """Two finished trials: the second is more accurate and larger."""
     for number, (top1, size) in enumerate([(80.0, 100), (90.0, 900)]):
-        variant = Variant(top1, top1, 0.5, 1, size, size, 1.0, 1.0, 1.0, 1.0, file="artifacts/q")
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        params = {"model": "net", "dataset": "digits", "seed": 2 + number}
-        data = {"name": "digits", "test": 1000}
-        record = Record("net-digits", "finished", params, f"run{number}", {"qat": variant})
-        write_record(Record(**{**_fields(record), "data": data}), folder)
+        _add_trial(tmp_path, number, top1, size)
     return collect(tmp_path)
+
+
+def _add_trial(sweep, number, top1, size, *, loss=0.5):
+    variant = Variant(top1, top1, loss, 1, size, size, 1.0, 1.0, 1.0, 1.0, file="artifacts/q")
+    folder = sweep / str(number)
+    folder.mkdir()
+    params = {"model": "net", "dataset": "digits", "seed": 2 + number}
+    data = {"name": "digits", "test": 1000}
+    record = Record("net-digits", "finished", params, f"run{number}", {"qat": variant})
+    write_record(Record(**{**_fields(record), "data": data}), folder)
 
 
 def _fields(record):
@@ -90,6 +94,15 @@ def test_the_best_trial_is_told_kept_and_registered(sweep):
     assert "val_top1" not in tags  # this sweep has no validation images
     assert kept(sweep)["file"] == "1/artifacts/q"
     assert kept(sweep)["registered"]["version"] == 1
+
+
+def test_a_best_trial_without_a_mark_in_the_table_is_explained(sweep):
+    """The front takes every digit of the test images; the rule calls both trials as good."""
+    _add_trial(sweep.folder, 2, 90.3, 900, loss=0.6)
+    asked = config(select=("max:deployed_top1", "min:loss"))
+    lines = settle(collect(sweep.folder), asked, FakeStore())
+    assert lines[0].startswith("best: qat of trial 1 ")
+    assert lines[1].startswith("trial 1 is not on the front: ")
 
 
 def test_the_same_sweep_again_registers_nothing(sweep):
