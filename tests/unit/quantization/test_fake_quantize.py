@@ -271,7 +271,7 @@ def test_gradient_comes_in_the_memory_format_of_the_input():
 def test_weight_gradients_are_those_of_the_lsq_paper():
     quantizer = weight(bits=4, channels=6)
     w = nn.Parameter(torch.randn(6, 3, 3, 3))
-    quantizer.set_scale_(torch.full((6,), 0.4))  # above mean(abs(w)) / sqrt(7): undamped
+    quantizer.set_scale_(torch.full((6,), 0.6))  # far above mean(abs(w)) / sqrt(7): undamped
     upstream = torch.randn_like(w)
     quantizer(w).backward(upstream)
     scale = quantizer.scale.detach().view(-1, 1, 1, 1)
@@ -361,7 +361,8 @@ def test_scales_of_dead_filters_learn_no_faster_than_the_others():
     normalized = nn.functional.batch_norm(quantizer(w).flatten(1).T, None, None, training=True)
     (normalized * torch.randn(27, 6)).sum().backward()
     relative = (quantizer.scale.grad / quantizer.scale.detach()).abs()
-    assert float(relative[0]) < 10 * float(relative[1:].median())
+    # Undamped it would be 1e8 times theirs; in 600 draws of these numbers it is 14 times at most.
+    assert float(relative[0]) < 100 * float(relative[1:].median())
 
 
 def test_moving_average_follows_training_batches_until_frozen():
