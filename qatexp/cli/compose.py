@@ -35,7 +35,7 @@ _NO_SUCH_KEY = re.compile(r"Could not override '([^']+)'\.\nTo append")
 
 VERSION_BASE = "1.3"
 """Hydra's behaviour that the configuration was written for; named here alone."""
-RESUME, SWEEP_DIR = "sweep.resume", "hydra.sweep.dir"
+RESUME, RUN_DIR, SWEEP_DIR = "sweep.resume", "hydra.run.dir", "hydra.sweep.dir"
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,9 @@ class Request:
     """Of a sweep that chooses its points on the way."""
     is_elsewhere: bool = False
     """Whether trials may run on other machines, with other devices than this one's."""
+
+    is_named: bool = False
+    """Whether the command line names the folder, which may be there already."""
 
     def folder_override(self) -> str:
         """What names the folder on a command line."""
@@ -74,10 +77,11 @@ def checked_request(options: Namespace) -> Request:
     with initialize_config_dir(str(CONF), version_base=VERSION_BASE):
         if options.multirun:
             launcher, request = _checked_sweep(name, overrides)
-            elsewhere = check_launcher(launcher, request.points)
-            return replace(request, is_elsewhere=elsewhere)
-        base = _compose(name, overrides, hydra=True)
-        return Request([parse(base)], "hydra.run.dir", Path(base.hydra.run.dir))
+            request = replace(request, is_elsewhere=check_launcher(launcher, request.points))
+        else:
+            base = _compose(name, overrides, hydra=True)
+            request = Request([parse(base)], RUN_DIR, Path(base.hydra.run.dir))
+        return replace(request, is_named=_gives(overrides, request.folder_key))
 
 
 def _checked_sweep(name: str, overrides: list[str]) -> tuple[DictConfig, Request]:
@@ -140,14 +144,17 @@ def _placed(
     # Whoever wants everything computed anew wants no trials of an earlier sweep.
     is_fresh = config.sweep.resume == AUTO and not config.cache.enabled
     resume = NEVER if is_fresh else config.sweep.resume
-    given = any(item.key_or_group == SWEEP_DIR for item in _parse_overrides(overrides))
-    if given and resume in (AUTO, NEVER):
+    if _gives(overrides, SWEEP_DIR) and resume in (AUTO, NEVER):
         return Request(configs, SWEEP_DIR, folder, in_folder(plan, folder, resume=resume))
     found, plan = resumed(plan, resume=resume, sweeps=folder.parent)
     if found is None:
         return Request(configs, SWEEP_DIR, folder, plan)
     request = Request(configs, SWEEP_DIR, found, plan)
     return replace(request, overrides=(request.folder_override(),))
+
+
+def _gives(overrides: list[str], key: str) -> bool:
+    return any(item.key_or_group == key for item in _parse_overrides(overrides))
 
 
 def _refuse_two_folders(given: list[str], resume: str) -> None:

@@ -38,14 +38,15 @@ def claimed(ask: Callable[[], Request]) -> Request:
         ask: checks the request; asked again where another process was faster, for a new name.
 
     Returns:
-        The request, with the folder among its overrides. A folder that was there before, as of a
-        sweep that goes on, is left as it is.
+        The request, with the folder among its overrides. A folder that the command line names, or
+        that was there before, as of a sweep that goes on, is left as it is.
     """
     taken = None
     while True:
         request = ask()
-        # A new name is never that of a folder which is there: asked twice, somebody gave it.
-        if request.folder_override() in request.overrides or request.folder == taken:
+        goes_on = request.folder_override() in request.overrides
+        # A new name is never that of a folder which is there: found twice, a file gives it.
+        if request.is_named or goes_on or request.folder == taken:
             return request
         if _created(request.folder):
             return replace(request, overrides=(*request.overrides, request.folder_override()))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from qatexp.compare.collect import Sweep, Trial
 from qatexp.compare.pareto import pareto
 from qatexp.compare.where.evaluate import Value
 from qatexp.compare.where.tokens import WhereError
+from qatexp.config.suggestions import LOOSE, nearest
 from qatexp.records import Record
 from qatexp.results.trials import BITS, deployed_name, knobs
 
@@ -43,8 +43,7 @@ class Vocabulary:
             return self.short[name]
         if name in self.ambiguous:
             raise WhereError(f"{name} may be {_either(self.ambiguous[name])}: give more of it")
-        known = list(dict.fromkeys([*self.shown, *self.short, *self.keys]))
-        near = get_close_matches(name, known, n=3, cutoff=0.6)
+        near = nearest(name, [*self.shown, *self.short, *self.keys], likeness=LOOSE)
         proposed = list(dict.fromkeys([*self.shown, "qat/deployed_top1", "size_bytes"]))
         hint = f"did you mean {_either(near)}?" if near else f"try {_either(proposed)}"
         raise WhereError(f"unknown name {name} (text goes in quotes: '{name}'); {hint}")

@@ -21,6 +21,7 @@ from qatexp.quantization.fake_quantize.rounding import (
     pass_and_sample,
     pass_inside,
     per_channel,
+    rows,
     snap,
 )
 from qatexp.quantization.fake_quantize.sampling import sample
@@ -102,9 +103,8 @@ class LsqWeight(WeightFakeQuantize):
         a hundred times too small: weights grew faster than a scale may, and where all of them are
         clipped, their size has no gradient any more.
         """
-        values = weight.detach()
-        flat = values.flatten(1) if self.per_channel else values.reshape(1, -1)
-        low: Any = flat.abs().mean(1).div_(self.quant_max).clamp_min_(MIN_SCALE)
+        magnitudes = rows(weight.detach(), self.scale).abs().mean(1)
+        low: Any = magnitudes.div_(self.quant_max).clamp_min_(MIN_SCALE)
         low = low if low.numel() > 1 else host_value(low)
         reach = self.previous_scale * MAX_STEP
         limit_step_(self.scale, self.previous_scale, reach=reach, low=low)
@@ -187,6 +187,5 @@ def _mildness(scaled: Tensor, scale: Tensor, quant_max: int) -> Tensor:
     Filters of nearly zero weights have huge gradients under a batch norm, too: the output does not
     depend on their size. Theirs are relative to the tensor's typical starting point.
     """
-    flat = scaled.flatten(1) if scale.numel() > 1 else scaled.reshape(1, -1)
-    limit = flat.abs().mean(1).mul_(scale).square_().div_(quant_max)
+    limit = rows(scaled, scale).abs().mean(1).mul_(scale).square_().div_(quant_max)
     return scale.square().div_(torch.maximum(limit, limit.mean())).clamp_(max=1.0)

@@ -87,6 +87,11 @@ def per_channel(scale: Tensor, weight: Tensor) -> Tensor:
     return scale.detach().view(-1, *[1] * (weight.dim() - 1))
 
 
+def rows(weight: Tensor, scale: Tensor) -> Tensor:
+    """A weight (C, ...) with a row for each of its scales, C or 1."""
+    return weight.reshape(scale.numel(), -1)
+
+
 def codes_of(weight: Tensor, steps: Tensor, quant_max: int) -> Tensor:
     """Integer codes of a weight as a float tensor of its shape; symmetric."""
     return (weight * steps.reciprocal()).round_().clamp_(-quant_max, quant_max)

@@ -13,6 +13,7 @@ from qatexp.quantization.fake_quantize.rounding import (
     RoundWeight,
     codes_of,
     per_channel,
+    rows,
 )
 
 if TYPE_CHECKING:
@@ -83,8 +84,7 @@ class WeightFakeQuantize(FakeQuantizeBase):  # type: ignore[misc]
     def absmax_scale(self, weight: Tensor) -> Tensor:
         """Scales (C or 1) at which the largest magnitude is the largest code."""
         values = self.transform(weight.detach())
-        flat = values.flatten(1) if self.per_channel else values.reshape(1, -1)
-        return (flat.abs().amax(1) / self.quant_max).clamp_min(MIN_SCALE)
+        return (rows(values, self.scale).abs().amax(1) / self.quant_max).clamp_min(MIN_SCALE)
 
     def codes(self, weight: Tensor) -> Tensor:
         """Integer codes (float tensor, shape of `weight`) at the present scale."""

@@ -82,3 +82,15 @@ def test_runs_of_the_same_second_have_folders_of_their_own(tmp_path, monkeypatch
 def test_a_folder_that_is_there_is_left_to_whoever_named_it(tmp_path):
     request = Request([], "hydra.run.dir", tmp_path)
     assert folders.claimed(lambda: request) is request
+
+
+def test_a_folder_that_the_command_line_names_is_asked_for_once(tmp_path):
+    """Planning a sweep takes seconds."""
+    asked = []
+
+    def ask():
+        asked.append(Request([], "hydra.sweep.dir", tmp_path, is_named=True))
+        return asked[-1]
+
+    assert folders.claimed(ask) is asked[0]
+    assert len(asked) == 1
