@@ -54,8 +54,10 @@ def unknown_key(key: str) -> ConfigError:
     branch, schema = "", ExperimentConfig
     for name in parents:
         inner = _schema_of(schema, name)
+        if inner is None and name in {item.name for item in dataclasses.fields(schema)}:
+            return ConfigError(f"{key} is not possible: {branch}{name} is one value, without keys.")
         if inner is None:
-            break
+            return _unknown(f"{branch}{name}", schema, branch)
         branch, schema = f"{branch}{name}.", inner
     return _unknown(key, schema, branch)
 
@@ -111,6 +113,13 @@ def _check_branch(content: Mapping[str, Any], schema: type[Any], branch: str) ->
         inner = _schema_of(schema, name)
         if inner is None:
             continue
+        is_list = get_origin(get_type_hints(schema)[name]) is list
+        if isinstance(value, str | int | float) and not is_list:
+            first = dataclasses.fields(inner)[0].name
+            raise ConfigError(
+                f"{branch}{name}={value} is not possible: it has keys of its own, as in "
+                f"{branch}{name}.{first}=..."
+            )
         members = enumerate(value) if isinstance(value, list) else ()
         places = [(f"{branch}{name}[{index}].", member) for index, member in members]
         for place, node in (*places, (f"{branch}{name}.", value)):

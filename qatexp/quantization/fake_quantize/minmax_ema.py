@@ -5,6 +5,7 @@ Jacob et al. 2018, https://arxiv.org/abs/1712.05877.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -34,12 +35,18 @@ class MinMaxEmaActivation(ActivationFakeQuantize):
         self.register_buffer("range", torch.zeros(2))
 
     def observe_(self, x: Tensor) -> None:
-        """Move the range towards that of a training batch."""
+        """Move the range towards that of a training batch, unless the batch is not finite.
+
+        Then training has diverged, and the loss, which is looked at, says so.
+        """
         if not (self.training and self.observing):
             return
         low, high = torch.aminmax(x.detach())
-        self.range.lerp_(torch.stack([low, high]).to(self.range.dtype), self.MOMENTUM)
-        super().set_range_(*self.range.tolist())
+        moved = self.range.lerp(torch.stack([low, high]).to(self.range.dtype), self.MOMENTUM)
+        ends = moved.tolist()
+        if all(map(math.isfinite, ends)):
+            self.range.copy_(moved)
+            super().set_range_(*ends)
 
     def set_range_(self, low: float, high: float) -> None:
         """Start the moving average from a calibrated range."""

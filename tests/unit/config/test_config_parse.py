@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -144,6 +145,11 @@ THREADS = "allowed: a whole number from 1, or a list of such numbers."
             "target.max_drops is not a key of the configuration; allowed in target: max_drop, "
             "epochs; did you mean max_drop?",
             id="misspelt key",
+        ),
+        pytest.param(
+            "schedule.qat=3",
+            "schedule.qat=3 is not possible: it has keys of its own, as in schedule.qat.epochs=...",
+            id="value for a branch",
         ),
         pytest.param(
             "qconfig.layers=[{match: fc, bits: 4}]",
@@ -353,6 +359,27 @@ def test_an_extra_key_is_an_error_that_names_it_and_those_that_exist(points, ove
 def test_an_extra_key_at_the_top_is_an_error(points, override):
     with pytest.raises(ConfigError, match=r"^nope is not a key .* allowed at the top: name, model"):
         points(override)
+
+
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        pytest.param(
+            "shedule.qat.epochs=1",
+            r"shedule is not a key .* allowed at the top: name, .*; did you mean schedule\?",
+            id="branch",
+        ),
+        pytest.param(
+            "schedule.qat.epochs.many=1",
+            r"schedule\.qat\.epochs\.many is not possible: schedule\.qat\.epochs is one value, .*",
+            id="value",
+        ),
+    ],
+)
+def test_a_key_of_what_is_no_branch_is_an_error(points, override, text):
+    with pytest.raises(ConfigError) as problem:
+        points(override)
+    assert re.fullmatch(text, str(problem.value))
 
 
 def test_an_argument_of_a_target_is_added_with_plus(points):

@@ -376,6 +376,16 @@ def test_moving_average_follows_training_batches_until_frozen():
     assert float(quantizer.scale) == moved
 
 
+def test_moving_average_outlives_a_batch_that_is_not_finite():
+    """The loss shows it, and says so in words: a range that is not a number cannot."""
+    quantizer = activation(MinMaxEmaActivation)
+    quantizer.set_range_(0.0, 4.0)
+    for value in (float("nan"), float("inf")):
+        quantizer(torch.tensor([1.0, value]))
+    assert quantizer.range.tolist() == [0.0, 4.0]
+    assert quantizer(torch.tensor([float("nan")])).isnan().all()
+
+
 def test_moving_average_ignores_evaluation_batches():
     quantizer = activation(MinMaxEmaActivation)
     quantizer.set_range_(0.0, 1.0)
