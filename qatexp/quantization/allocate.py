@@ -12,13 +12,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import csr_array
 
 from qatexp.errors import QuantizationError
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+# scipy is imported where it is used: that takes half a second, which few experiments need.
+_Constraint = tuple["csr_array", float, float]
+"""A row of factors per condition, and the bounds that their sums keep."""
 _LOSS_UNITS = 1e6
 """The solver stops at an absolute gap of 1e-6: in these units that is below any difference."""
 _MARGINS = (0.0, 1e-9, 1e-7, 1e-5)
@@ -118,7 +123,8 @@ def allocate(problem: Problem, *, target: float) -> Allocation:
     structure = [_one_pair_each(layers, pairs, len(losses)), _agreement(layers, pairs, tensors)]
     for margin in _MARGINS:
         room = (target - problem.overhead) * (1.0 - margin)
-        budget = LinearConstraint(_row(costs, len(losses)) / room, ub=1.0)
+        shares = [(0, place, cost / room) for place, cost in enumerate(costs)]
+        budget = (_matrix(shares, (1, len(losses))), -math.inf, 1.0)
         chosen = _solve(losses, [budget, *structure])
         used = [pair for use, pair in zip(chosen, pairs, strict=False) if use]  # then tensors
         found = problem.total({layers[index].name: (w, a) for index, w, a in used})
@@ -142,27 +148,26 @@ def _loss(losses: Losses, name: str, bits: int) -> float:
     return losses.get(name, {}).get(bits, 0.0)
 
 
-def _row(values: Sequence[float], width: int) -> np.ndarray:
-    row = np.zeros((1, width))
-    row[0, : len(values)] = values
-    return row
+def _matrix(entries: Sequence[tuple[int, int, float]], shape: tuple[int, int]) -> csr_array:
+    """A sparse matrix of (row, column, value)."""
+    from scipy.sparse import csr_array
+
+    rows, columns, values = zip(*entries, strict=True)
+    return csr_array((values, (rows, columns)), shape)
 
 
 def _one_pair_each(
     layers: Sequence[Layer], pairs: Sequence[tuple[int, int, int]], width: int
-) -> LinearConstraint:
-    rows = [index for index, _, _ in pairs]
-    shape = (len(layers), width)
-    return LinearConstraint(
-        csr_array((np.ones(len(pairs)), (rows, range(len(pairs)))), shape), 1, 1
-    )
+) -> _Constraint:
+    entries = [(index, place, 1.0) for place, (index, _, _) in enumerate(pairs)]
+    return _matrix(entries, (len(layers), width)), 1.0, 1.0
 
 
 def _agreement(
     layers: Sequence[Layer],
     pairs: Sequence[tuple[int, int, int]],
     tensors: Sequence[tuple[str, int]],
-) -> LinearConstraint:
+) -> _Constraint:
     """A layer's pairs with certain activation bits are as many, one or none, as its tensor's."""
     entries: list[tuple[int, int, float]] = []
     row = 0
@@ -172,16 +177,16 @@ def _agreement(
             entries += [(row, place, 1.0) for place in members]
             entries.append((row, len(pairs) + tensors.index((layer.tensor, bits)), -1.0))
             row += 1
-    rows, columns, values = zip(*entries, strict=True)
-    shape = (row, len(pairs) + len(tensors))
-    return LinearConstraint(csr_array((values, (rows, columns)), shape), 0, 0)
+    return _matrix(entries, (row, len(pairs) + len(tensors))), 0.0, 0.0
 
 
-def _solve(losses: Sequence[float], constraints: list[LinearConstraint]) -> list[bool]:
+def _solve(losses: Sequence[float], constraints: Sequence[_Constraint]) -> list[bool]:
     """Which of the binary variables are one in the optimum."""
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
     found = milp(
         np.array(losses) * (_LOSS_UNITS / (max(losses) or 1.0)),
-        constraints=constraints,
+        constraints=[LinearConstraint(*constraint) for constraint in constraints],
         integrality=np.ones(len(losses)),
         bounds=Bounds(0, 1),
         options={"mip_rel_gap": 0.0},
