@@ -10,7 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from qatexp.cli.console import INTERRUPTED, complain
-from qatexp.config.parse import flat_params, parse
+from qatexp.config.parse import Parser, flat_params
 from qatexp.config.schema import ExperimentConfig
 from qatexp.config.variables import PARENT_RUN, TRIAL
 from qatexp.errors import QatexpError, StoreError
@@ -29,6 +29,9 @@ from qatexp.sweep.trial import (
 
 log = logging.getLogger(__name__)
 
+_parser = Parser()
+"""Of this process: trials of one sweep differ in little, which alone is typed anew."""
+
 
 def task(composed: DictConfig) -> None:
     """Run one experiment; a single run that fails ends the process with exit code 1.
@@ -41,7 +44,7 @@ def task(composed: DictConfig) -> None:
 
     if TRIAL in os.environ:
         end_with_parent()
-    config = parse(composed)
+    config = _parser.parse(composed)
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     single = hydra.mode is RunMode.RUN and TRIAL not in os.environ

@@ -74,7 +74,7 @@ def trial(tmp_path, monkeypatch):
     monkeypatch.setattr("qatexp.tracking.open_store", gone)
 
     def run(config):
-        monkeypatch.setattr(module, "parse", lambda _: config)
+        monkeypatch.setattr(module, "_parser", SimpleNamespace(parse=lambda _: config))
         task({})
         return load_record(tmp_path / "0")
 

@@ -140,6 +140,19 @@ def test_the_model_is_the_file_itself(log, client, onnx_path, store, home):
     ]
 
 
+def test_the_files_of_all_packages_are_not_read(log, onnx_path, monkeypatch):
+    """A second in every process, for versions that come from the installed packages anyway."""
+    from mlflow.utils import requirements_utils
+
+    def read():
+        pytest.fail("MLflow reads which files the installed packages have")
+
+    monkeypatch.setattr(requirements_utils, "_MODULES_TO_PACKAGES", None)
+    monkeypatch.setattr(requirements_utils.importlib_metadata, "packages_distributions", read)
+    log.log_model(onnx_path, name="qat", input_example=np.zeros((1, 3, 4, 4), np.float32))
+    assert requirements_utils._MODULES_TO_PACKAGES is None, "MLflow finds it as it was"
+
+
 @pytest.mark.filterwarnings("ignore")  # of mlflow about itself; loading is the user's own call
 def test_the_model_predicts_through_mlflow_and_knows_its_shapes(log, client, onnx_path, home):
     log.log_model(onnx_path, name="qat", input_example=np.zeros((1, 3, 4, 4), np.float32))
