@@ -41,7 +41,7 @@ def sensitivity_grid(rows: Sequence[Sensitivity], tensor: str) -> Grid:
     columns = [
         Column("layer", is_number=False),
         *(Column(f"drop\n{b} bit") for b in bits),
-        *(Column(f"SQNR\n{b} bit") for b in bits),
+        *(Column(f"SQNR\n{b} bit", is_spare=True) for b in bits),
         *(Column(f"KL\n{b} bit") for b in fewest),
     ]
     cells = [
@@ -57,12 +57,22 @@ def sensitivity_grid(rows: Sequence[Sensitivity], tensor: str) -> Grid:
 
 
 def print_sensitivity(rows: Sequence[Sensitivity], console: Console, *, images: int) -> None:
-    """Print a table for weights and one for activations, measured on so many images."""
+    """Print a table for weights and one for activations, measured on so many images.
+
+    A terminal too narrow for all columns does without some of SQNR, and a line says so.
+    """
+    missing: list[str] = []
     for tensor, title in TITLES.items():
+        whole = sensitivity_grid(rows, tensor)
+        shown = whole.narrowed(console.width)
+        missing += [column.name for column in whole.columns if column not in shown.columns]
         console.print()
         console.print(title, style="bold", markup=False, highlight=False)
-        console.print(to_rich(sensitivity_grid(rows, tensor), width=console.width))
+        console.print(to_rich(shown, width=console.width))
     console.print()
+    if missing:
+        left_out = ", ".join(dict.fromkeys(missing))
+        console.print(f"no room for {left_out}: see {MARKDOWN_FILE}", markup=False, highlight=False)
     console.print(NOTE.format(images=images), markup=False, highlight=False)
 
 

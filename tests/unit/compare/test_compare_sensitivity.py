@@ -1,6 +1,7 @@
 """The table of sensitivities: the most sensitive layer first, and every figure in the CSV."""
 
 import csv
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -50,3 +51,12 @@ def test_the_terminal_shows_both_tables_and_what_the_figures_are(capsys):
         "against FP32 on 1,500 training images; the layer with the largest KL divergence at the "
         "fewest bits first"
     )
+
+
+def test_a_narrow_terminal_keeps_the_names_of_layers_whole(capsys):
+    long = [replace(row, layer=f"features.13.block.2.{row.layer}") for row in ROWS]
+    print_sensitivity(long, Console(width=46), images=1500)
+    out = capsys.readouterr().out
+    assert "\nfeatures.13.block.2.layer1.0 " in out
+    assert "+3.25" in out
+    assert "no room for SQNR 2 bit, SQNR 8 bit: see sensitivity.md" in " ".join(out.split())
