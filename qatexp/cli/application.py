@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import tempfile
 from argparse import Namespace
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from qatexp import __version__
 from qatexp.cli.console import INTERRUPTED, complain
@@ -55,8 +56,7 @@ def run_application(arguments: Sequence[str]) -> int:
         version_base=VERSION_BASE, config_path=str(CONF), config_name=CONFIG_NAME
     )(task)
     if not _starts_runs(options):
-        application()
-        return 0
+        return _displayed(application, options)
     from qatexp.sweep.session import closing_open_sweep
     from qatexp.tracking import sigterm_raises
 
@@ -67,6 +67,28 @@ def run_application(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:  # between two trials, or a second one while the sweep was closed
         complain("interrupted")
         return INTERRUPTED
+    return 0
+
+
+def _displayed(application: Callable[[], Any], options: Namespace) -> int:
+    """What Hydra shows by itself, as for ``--cfg``; what it cannot compose, in our words."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from qatexp.cli.compose import checked_request
+    from qatexp.cli.rewording import reworded
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else it prints its own words and ends the process
+    try:
+        application()
+    except (HydraException, OmegaConfBaseException, ValueError) as problem:
+        try:
+            checked_request(options)
+        except QatexpError as known:
+            complain(str(known))
+        else:
+            complain(reworded(problem))
+        return 2
     return 0
 
 

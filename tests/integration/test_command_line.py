@@ -45,6 +45,7 @@ BAD = {
     "unreachable server": (("tracking.uri=http://127.0.0.1:9",), "tracking.uri"),
     "bad grammar": (("qconfig.bits=[1,",), "qconfig.bits=[1,"),
     "unknown verb": (("trian",), "trian"),
+    "only shown": (("shedule.control=true", "--cfg", "job"), "did you mean schedule?"),
 }
 
 
