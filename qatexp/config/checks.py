@@ -186,6 +186,11 @@ def _check_recipe(config: ExperimentConfig) -> None:
             f"schedule.qat.progressive.bits={bits} and schedule.qat.select=best exclude each "
             "other: an early epoch at wider bits would win; set schedule.qat.select=last."
         )
+    if bits and qat.progressive.share == 1:
+        raise ConfigError(
+            "schedule.qat.progressive.share=1.0 is not possible; allowed: below 1, as the bits "
+            "that training ends with need some of its steps."
+        )
     if bits and qat.decay is Decay.short:
         raise ConfigError(
             f"schedule.qat.progressive.bits={bits} and schedule.qat.decay=short exclude each "

@@ -145,23 +145,26 @@ class ImageData:
         """Yield disjoint random batches of training images, not augmented, without labels.
 
         Args:
-            batches: how many, of ``dataset.batch_size`` images each. If there are fewer, a warning
-                says so and all there are come.
+            batches: how many, of ``dataset.batch_size`` images each; if there are fewer, all.
             seed: chooses the images; other seeds give other draws.
 
         Raises:
             DataError: there are fewer training images than one batch, or one cannot be read.
         """
         available, size = self.steps_per_epoch(), self._config.batch_size
-        if batches > available:
-            self._warn(
-                f"qconfig.calibration.batches={batches} of {size} images are {batches * size:,}, "
-                f"but there are only {self.size('train'):,} training images: calibrating with "
-                f"{available} {'batch' if available == 1 else 'batches'}"
-            )
         order = self._shuffled(seed, "calibration")
         chosen = list(torch.split(order[: min(batches, available) * size], size))
         return (images for images, _ in self._read("train", chosen))
+
+    def tell_of_few(self, batches: int, *, key: str) -> None:
+        """Warn, once, where there are fewer calibration batches than the value of `key`."""
+        available, size = self.steps_per_epoch(), self._config.batch_size
+        if batches > available:
+            self._warn(
+                f"{key}={batches} of {size} images are {batches * size:,}, but there are only "
+                f"{self.size('train'):,} training images: using "
+                f"{available} {'batch' if available == 1 else 'batches'}"
+            )
 
     def example(self, batch: int = 2) -> Tensor:
         """Return the first training images, normalised; with too few of them, some repeat."""

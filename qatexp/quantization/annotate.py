@@ -37,6 +37,7 @@ from qatexp.quantization.graph_ops import (
     WEIGHTED,
     clip_max,
     counts_other_windows,
+    folding_layer,
     is_batch_norm,
     is_non_negative,
     is_op,
@@ -226,7 +227,7 @@ def _only_user(node: fx.Node) -> fx.Node | None:
 def _fusion_end(node: fx.Node) -> fx.Node:
     """The last node of conv/linear -> batch norm -> clip (or add -> clip), fused at run time."""
     user = _only_user(node)
-    if is_op(node, WEIGHTED) and user is not None and is_batch_norm(user):
+    if user is not None and folding_layer(user) is node:
         node, user = user, _only_user(user)
     fuses = is_op(node, WEIGHTED | INTEGER) or is_batch_norm(node)
     if fuses and user is not None and clip_max(user) is not None:

@@ -95,13 +95,16 @@ def _restore_batch_norm_(graph_module: fx.GraphModule, model: nn.Module) -> None
                 "depends on the others of the batch)."
             )
         path = str(mean.target).rpartition(".")[0]
-        if getattr(model.get_submodule(path), "momentum", momentum) is None:
+        owner = model.get_submodule(path)
+        if not isinstance(owner, nn.modules.batchnorm._BatchNorm):
+            path = f"{node.name}_module"  # its owner calls functional.batch_norm, beside other work
+        elif owner.momentum is None:
             # The export writes 0, with which the statistics would never move.
             raise ModelError(
                 f"batch norm {path} has momentum=None (a cumulative average), which is not "
                 "supported: give it a momentum, 0.1 as a rule."
             )
-        if not isinstance(graph_module.get_submodule(path), BatchNorm):
+        if not isinstance(dict(graph_module.named_modules()).get(path), BatchNorm):
             module = BatchNorm(eps=float(eps), momentum=float(momentum))
             module.running_mean, module.running_var = _buffers(mean, var, module)
             module.weight = None if weight is None else attribute_of(weight)

@@ -18,6 +18,8 @@ from qatexp.quantization.fake_quantize.rounding import per_channel
 from qatexp.quantization.graph_ops import (
     WEIGHTED,
     attribute_of,
+    folding_layer,
+    following_batch_norm,
     is_batch_norm,
     is_op,
     layer_name,
@@ -148,20 +150,6 @@ def _to_affine_(graph_module: fx.GraphModule, node: fx.Node) -> None:
     product.meta, total.meta = dict(node.meta), dict(node.meta)
     node.replace_all_uses_with(total)
     graph_module.graph.erase_node(node)
-
-
-def folding_layer(node: fx.Node) -> fx.Node | None:
-    """The layer whose only reader is this batch norm; None for other nodes too."""
-    layer = node.args[0] if is_batch_norm(node) else None
-    if isinstance(layer, fx.Node) and is_op(layer, WEIGHTED) and len(layer.users) == 1:
-        return layer
-    return None
-
-
-def following_batch_norm(layer: fx.Node) -> fx.Node | None:
-    """The batch norm that is the only reader of a layer, None where there is no such."""
-    user = next(iter(layer.users), None)
-    return user if user is not None and folding_layer(user) is layer else None
 
 
 def weight_quantizer_of(layer: fx.Node) -> WeightFakeQuantize | None:

@@ -119,6 +119,25 @@ def is_batch_norm(node: fx.Node) -> bool:
     return isinstance(module_of(node), BatchNorm)
 
 
+def folding_layer(node: fx.Node) -> fx.Node | None:
+    """The layer whose only reader is this batch norm; None for other nodes too.
+
+    Batch norm scales dimension 1. Of a linear layer on tokens (N, L, C) that is not its output's
+    features, which are the last, and nothing can be folded.
+    """
+    layer = node.args[0] if is_batch_norm(node) else None
+    if not isinstance(layer, fx.Node) or not is_op(layer, WEIGHTED) or len(layer.users) > 1:
+        return None
+    is_of_tokens = is_op(layer, {aten.linear.default}) and layer.meta["val"].dim() > 2
+    return None if is_of_tokens else layer
+
+
+def following_batch_norm(layer: fx.Node) -> fx.Node | None:
+    """The batch norm that is the only reader of a layer, None where there is no such."""
+    user = next(iter(layer.users), None)
+    return user if user is not None and folding_layer(user) is layer else None
+
+
 def is_view(node: fx.Node) -> bool:
     """Whether the node moves values without changing them (dropout: outside training)."""
     if is_op(node, {aten.pad.default, aten.constant_pad_nd.default}):

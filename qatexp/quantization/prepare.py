@@ -27,8 +27,6 @@ from qatexp.quantization.fake_quantize import (
 )
 from qatexp.quantization.fold import (
     fold_into_weights_,
-    folding_layer,
-    following_batch_norm,
     input_quantizer_of,
     weight_quantizer_of,
 )
@@ -37,6 +35,8 @@ from qatexp.quantization.graph_ops import (
     WEIGHTED,
     attribute_of,
     clip_max,
+    folding_layer,
+    following_batch_norm,
     is_batch_norm,
     is_op,
     layer_name,

@@ -166,7 +166,8 @@ def _macs(event: dict[str, Any]) -> int:
     if "Conv" in kind:
         # Past the data input, the weight is the first tensor with a kernel's rank.
         weight = next(shape for shape in shapes[1:] if len(shape) >= 3)
-        return prod(outputs) * prod(weight[1:])
+        # A transposed convolution's (C_in, C_out / groups, ...) spreads every value that it reads.
+        return prod(shapes[0] if "Transpose" in kind else outputs) * prod(weight[1:])
     if "Gemm" in kind or "MatMul" in kind:
         return prod(outputs) * shapes[0][-1]
     return 0

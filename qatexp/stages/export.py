@@ -24,7 +24,9 @@ LIBRARIES = ("torch", "torchao", "onnx", "onnxscript")
 def export_fp32(context: Context, name: str, model: nn.Module) -> Path:
     """Export a float network (fp32 or control); returns the file in the run's folder."""
     with context.stage(f"export_{name}", cacheable=True):
-        return _exported(context, name, model.cpu)
+        path = _exported(context, name, model.cpu)
+        model.to(context.device)  # it may teach QAT
+        return path
 
 
 @dataclass(frozen=True)

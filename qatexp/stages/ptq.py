@@ -23,6 +23,7 @@ def ptq(context: Context, baseline: nn.Module) -> PreparedModel:
     """
     config, data = context.config, context.data
     with context.stage("ptq", cacheable=True):
+        data.tell_of_few(config.qconfig.calibration.batches, key="qconfig.calibration.batches")
         prepared = prepare_captured_(captured(context, baseline), config.qconfig)
         graph_module = prepared.graph_module.to(context.device)
         parts = {

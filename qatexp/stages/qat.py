@@ -36,7 +36,8 @@ def qat(context: Context, prepared: PreparedModel, networks: Mapping[str, nn.Mod
         networks: FP32 networks by name (fp32, control) that can be the teacher.
     """
     with context.stage("qat", cacheable=True):
-        model = copied(prepared.graph_module)
+        model, reestimate = copied(prepared.graph_module), context.config.schedule.qat.reestimate_bn
+        context.data.tell_of_few(reestimate, key="schedule.qat.reestimate_bn")
         parts = training_parts(context.config, context.data, "qat")
         parts["from"] = context.fingerprints["ptq"]
         distill = context.config.schedule.qat.distill

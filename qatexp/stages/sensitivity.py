@@ -46,6 +46,12 @@ class Subject:
 
     def __init__(self, context: Context, baseline: nn.Module) -> None:
         self.context, self.baseline = context, baseline
+        images, wanted = tried_images(context), context.config.qconfig.auto.batches
+        if images < wanted * context.config.dataset.eval_batch_size:
+            context.warn(
+                f"qconfig.auto.batches={wanted} are more than the training images of "
+                f"{context.data.name} give: layers are tried on all {images}"
+            )
 
     @property
     def qconfig(self) -> QConfig:
@@ -69,13 +75,8 @@ class Subject:
     @cached_property
     def bench(self) -> Bench:
         """Images of the training set in memory, and their FP32 logits."""
-        data, wanted = self.context.data, self.qconfig.auto.batches
-        batches = list(islice(data.eval_batches("calibration"), wanted))
-        if len(batches) < wanted:
-            self.context.warn(
-                f"qconfig.auto.batches={wanted} are more than the training images of {data.name} "
-                f"give: layers are tried on all {tried_images(self.context)}"
-            )
+        wanted = self.qconfig.auto.batches
+        batches = list(islice(self.context.data.eval_batches("calibration"), wanted))
         return open_bench(self.prepared.graph_module, self.sites, batches)
 
     @cached_property
@@ -85,7 +86,7 @@ class Subject:
         return observe(self.prepared.graph_module, images, self.qconfig.calibration)
 
     def parts(self) -> dict[str, Any]:
-        """What all figures depend on; the configured bits are not among it."""
+        """What all figures depend on: of the configured bits, only whether there are any."""
         config = self.context.config
         qconfig = plain_config(config)["qconfig"]
         names = ("backend", "quantizer", "calibration")
@@ -99,6 +100,7 @@ class Subject:
             "threads": torch.get_num_threads(),
             "qconfig": {name: qconfig[name] for name in names},
             "scheme": [qconfig["weight"]["granularity"], qconfig["activation"]["symmetric"]],
+            "in_float": [qconfig[tensor]["bits"] is None for tensor in ("weight", "activation")],
             "rules": [
                 [rule.match, rule.skip, rule.granularity and rule.granularity.name]
                 for rule in config.qconfig.layers

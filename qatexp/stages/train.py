@@ -16,6 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, fx, nn
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
+from qatexp import errors
 from qatexp.config.parse import plain_config
 from qatexp.config.schema import ExperimentConfig
 from qatexp.data import ImageData, load_data
@@ -33,6 +34,7 @@ from qatexp.stages.context import (
     save_weights,
 )
 from qatexp.stages.listener import Listener, keeper_of
+from qatexp.stages.memory import memory_errors
 from qatexp.stages.recipe import QatRecipe
 from qatexp.training import (
     Distillation,
@@ -182,9 +184,11 @@ def _launch(
         fabric.launch(worker, config, name, states, folder)
     except (ProcessExitedException, ProcessRaisedException) as problem:
         last = str(problem).strip().splitlines()[-1]
-        reason = re.sub(r"^qatexp\.errors\.\w+: ", "", last)
+        own = re.match(r"qatexp\.errors\.(\w+): ", last)
+        kind = TrainingError if own is None else getattr(errors, own[1])
+        reason = last if own is None else last[own.end() :]
         where = f"in a process of trainer.devices={config.trainer.devices}"
-        raise TrainingError(f"{where}: {reason}") from problem
+        raise kind(f"{where}: {reason}") from problem
     finally:
         # An interrupt leaves them running, and this process could not end before they do.
         for process in set(active_children()) - others:
@@ -211,7 +215,8 @@ def _worker(
             network.load_state_dict(state)
             network.to(fabric.device)
     seed_everything(stage_seed(config.seed, name))
-    _train_(_Job(fabric, config, data, name, folder), model, teacher, None)
+    with memory_errors():
+        _train_(_Job(fabric, config, data, name, folder), model, teacher, None)
 
 
 @dataclass(frozen=True)
@@ -260,13 +265,20 @@ def _train_(
 def _recipe(
     job: _Job, plan: TrainPlan, graph_module: fx.GraphModule, teacher: nn.Module | None
 ) -> QatRecipe:
-    distill = job.config.schedule.qat.distill
+    distill, progressive = job.config.schedule.qat.distill, job.config.schedule.qat.progressive
+    steps = plan.steps(job.data.steps_per_epoch())
+    total = plan.epochs * steps
+    if progressive.bits and total > 0 and plan.share(total - 1, steps) < progressive.share:
+        raise TrainingError(
+            f"schedule.qat.progressive.share={progressive.share} leaves none of the {total} steps "
+            "of QAT to the bits that it ends with; lower it, or raise schedule.qat.epochs."
+        )
     return QatRecipe(
         graph_module,
         job.config,
         job.data,
         fabric=job.fabric,
-        steps_per_epoch=plan.steps(job.data.steps_per_epoch()),
+        steps_per_epoch=steps,
         distillation=None
         if teacher is None
         else Distillation(teacher.eval(), distill.weight, distill.temperature),

@@ -48,7 +48,7 @@ def make_fabric(config: TrainerConfig, device: torch.device) -> Fabric:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return Fabric(
+            fabric = Fabric(
                 accelerator=device.type,
                 devices=devices,
                 precision=config.precision,  # type: ignore[arg-type]
@@ -60,6 +60,13 @@ def make_fabric(config: TrainerConfig, device: torch.device) -> Fabric:
             f"trainer.devices={config.devices}, trainer.precision={config.precision} "
             f"on {device.type}: {reason}"
         ) from problem
+    taken = fabric.strategy.precision.precision
+    if taken != config.precision:  # only a warning of Fabric's
+        raise ConfigError(
+            f"trainer.precision={config.precision} is not possible on {device.type}; allowed "
+            f"there: 32-true, {taken}."
+        )
+    return fabric
 
 
 def stage_seed(seed: int, stage: str) -> int:
@@ -73,10 +80,16 @@ def stage_seed(seed: int, stage: str) -> int:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch, and ask for deterministic kernels."""
+    """Seed Python, NumPy and torch, and ask for deterministic kernels of full precision.
+
+    TF32, cuDNN's default for convolutions, keeps 10 bits of a mantissa: a product of codes and
+    scales needs all 24, or the simulated integers are others than the deployed ones.
+    """
     random.seed(seed)
     np.random.seed(seed % 2**32)  # libraries read the global state
     torch.manual_seed(seed)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -207,7 +207,10 @@ def _train_epoch_(
         loss = job.steering.loss(_logits(wrapped(images)), images, labels)
         fabric.backward(loss)
         if plan.clip_grad_norm is not None:
-            fabric.clip_gradients(wrapped, optimizer, max_norm=plan.clip_grad_norm)
+            # The loss is looked at below, and float16's scaler skips steps that overflow.
+            fabric.clip_gradients(
+                wrapped, optimizer, max_norm=plan.clip_grad_norm, error_if_nonfinite=False
+            )
         optimizer.step()
         optimizer.zero_grad()
         job.steering.after_step(step)
@@ -216,6 +219,8 @@ def _train_epoch_(
         if value is not None and not math.isfinite(value):
             raise NonFiniteLossError(_diverged(job, epoch, index))
         report.step(None if value is None else value / (index + 1))
+    if fabric.world_size > 1:
+        total = cast("Tensor", fabric.all_reduce(total, reduce_op="mean"))
     return float(total) / job.steps
 
 

@@ -105,8 +105,9 @@ class LsqWeight(WeightFakeQuantize):
         """
         magnitudes = rows(weight.detach(), self.scale).abs().mean(1)
         low: Any = magnitudes.div_(self.quant_max).clamp_min_(MIN_SCALE)
-        low = low if low.numel() > 1 else host_value(low)
-        reach = self.previous_scale * MAX_STEP
+        reach: Any = self.previous_scale * MAX_STEP
+        if self.scale.numel() == 1:
+            low, reach = host_value(low), host_value(reach)
         limit_step_(self.scale, self.previous_scale, reach=reach, low=low)
 
     def set_scale_(self, scale: Tensor) -> None:

@@ -734,6 +734,16 @@ print(sorted({"torch", "torchvision", "mlflow", "numpy", "matplotlib"} & set(sys
             id="the best of different bits",
         ),
         pytest.param(
+            [
+                "qconfig.bits=2",
+                "schedule.qat.progressive.bits=[8,4]",
+                "schedule.qat.progressive.share=1.0",
+            ],
+            "schedule.qat.progressive.share=1.0 is not possible; allowed: below 1, as the bits "
+            "that training ends with need some of its steps.",
+            id="wider bits to the end",
+        ),
+        pytest.param(
             ["schedule.qat.progressive.bits=[8,4]", "schedule.qat.decay=short"],
             "schedule.qat.progressive.bits=[8, 4] and schedule.qat.decay=short exclude each "
             "other: how long wider bits last depends on the number of epochs; set "

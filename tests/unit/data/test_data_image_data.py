@@ -181,10 +181,12 @@ def test_too_few_calibration_images_are_logged_and_recorded_once(load: Any, capl
     data = small(load)
     caplog.clear()
     for _ in range(2):
-        assert len(list(data.calibration_batches(5, seed=0))) == 3
+        data.tell_of_few(3, key="qconfig.calibration.batches")
+        data.tell_of_few(5, key="schedule.qat.reestimate_bn")
+    assert len(list(data.calibration_batches(5, seed=0))) == 3
     assert data.warnings == [
-        "qconfig.calibration.batches=5 of 8 images are 40, but there are only 30 training images: "
-        "calibrating with 3 batches"
+        "schedule.qat.reestimate_bn=5 of 8 images are 40, but there are only 30 training images: "
+        "using 3 batches"
     ]
     assert caplog.messages == data.warnings
 

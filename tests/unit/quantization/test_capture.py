@@ -6,6 +6,7 @@ from torch import nn
 
 from qatexp.config.schema import QConfig
 from qatexp.errors import ModelError
+from qatexp.quantization.annotate import Fusions
 from qatexp.quantization.capture import capture
 from qatexp.quantization.prepare import prepare
 
@@ -151,3 +152,25 @@ def test_a_convolution_whose_padding_is_a_word_is_quantized_too(padding, kernel)
     with torch.no_grad():
         torch.testing.assert_close(capture(model, images)(images), model(images))
     assert list(prepare(model, images, QConfig()).plan.layers) == ["0", "2"]
+
+
+class OwnNorm(nn.Module):
+    """Calls the functional batch norm on buffers of its own, beside a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.register_buffer("mean", torch.tensor([0.1, 0.2, 0.3, 0.4]))
+        self.register_buffer("var", torch.tensor([1.0, 2.0, 3.0, 4.0]))
+
+    def forward(self, x):
+        return nn.functional.batch_norm(self.conv(x), self.mean, self.var, training=self.training)
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["the model", "a block"])
+def test_a_functional_batch_norm_leaves_its_owner_alone(images, inside):
+    model = (nn.Sequential(OwnNorm(), nn.ReLU()) if inside else OwnNorm()).eval()
+    graph_module = capture(model, images)
+    torch.testing.assert_close(graph_module(images), model(images))
+    prepared = prepare(model, images, QConfig())
+    assert prepared.plan.fusions["batch_norm"] == Fusions(1, ())

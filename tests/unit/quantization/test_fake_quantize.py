@@ -331,6 +331,20 @@ def test_weights_that_grow_do_not_leave_their_scale_behind(per_channel):
     )
 
 
+@pytest.mark.parametrize(
+    ("channels", "per_channel"), [(6, False), (1, True)], ids=["per tensor", "one channel"]
+)
+def test_the_only_scale_of_a_weight_is_limited_too(channels, per_channel):
+    quantizer = weight(bits=8, channels=channels, per_channel=per_channel)
+    w = torch.randn(channels, 3, 3, 3)
+    quantizer.set_scale_(quantizer.absmax_scale(w))
+    before = quantizer.scale.detach().clone()
+    with torch.no_grad():
+        quantizer.scale.mul_(1.2)
+    quantizer.train()(w)
+    torch.testing.assert_close(quantizer.scale.detach(), before * 1.05)
+
+
 @pytest.mark.parametrize("share", [1.0, 0.5, 0.2, 0.05])
 def test_scales_below_half_the_papers_start_change_as_slowly_as_there(share):
     """Undamped, one channel in 25 of a ResNet-20 at 8 bits ended with most weights clipped.

@@ -586,3 +586,31 @@ def test_weights_or_activations_alone_are_quantized_and_deployed_so(
     # Float convolutions of two libraries, which may move a code at a tie.
     assert float(((output - expected).abs() > 1e-4).float().mean()) <= 0.05
     assert onnxruntime.describe(path, images).macs_int_share == 0.0
+
+
+@pytest.mark.parametrize("tokens", [6, 8], ids=["fewer than features", "as many as features"])
+def test_batch_norm_over_tokens_is_not_folded_into_features(tokens, tmp_path):
+    """It scales dimension 1, and a linear layer's outputs are the last dimension."""
+
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.norm = nn.Linear(5, 8), nn.BatchNorm1d(tokens)
+            self.head = nn.Linear(8 * tokens, 3)
+
+        def forward(self, x):
+            return self.head(self.norm(self.linear(x)).flatten(1))
+
+    torch.manual_seed(0)
+    model = Tokens().eval()
+    with torch.no_grad():
+        model.norm.weight.uniform_(0.2, 3.0)
+    x = torch.randn(32, tokens, 5)
+    prepared = prepare(model, x, qconfig(8, 8))
+    calibrate_(prepared.graph_module, lambda: iter([x]), CalibrationConfig())
+    assert prepared.plan.fusions["batch_norm"].fused == 0
+    folded, report = fold(prepared.graph_module)
+    assert report.unfolded == ("norm",)
+    wanted = model(x)
+    error = (folded(x) - wanted).norm() / wanted.norm()
+    assert float(error.detach()) < 0.05  # 8-bit rounding alone: 1 to 2 %

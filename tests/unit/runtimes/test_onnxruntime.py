@@ -169,3 +169,27 @@ def test_describing_leaves_no_profile_behind(exported, images, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     onnxruntime.describe(exported, images)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "x", "weight", "output", "macs"),
+    [
+        pytest.param("Conv", [1, 8, 8, 8], [16, 8, 2, 2], [1, 16, 4, 4], 8192, id="conv"),
+        pytest.param(
+            "ConvTranspose",
+            [1, 8, 4, 4],
+            [8, 16, 2, 2],
+            [1, 16, 8, 8],
+            8 * 16 * 64,
+            id="transposed",
+        ),
+        pytest.param("Gemm", [2, 8], [8, 5], [2, 5], 80, id="linear"),
+    ],
+)
+def test_multiply_accumulates_are_those_of_the_arithmetic(kind, x, weight, output, macs):
+    event = {
+        "op_name": kind,
+        "input_type_shape": [{"float": x}, {"float": weight}],
+        "output_type_shape": [{"float": output}],
+    }
+    assert onnxruntime._macs(event) == macs

@@ -73,6 +73,23 @@ def test_a_precision_that_is_not_possible_is_an_error_in_words():
     assert "\n" not in str(problem.value)
 
 
+def test_a_precision_is_never_replaced_by_another():
+    """Fabric trains in bfloat16 where float16 is asked for on a CPU, and only warns."""
+    with pytest.raises(ConfigError) as problem:
+        make_fabric(TrainerConfig(precision="16-mixed"), torch.device("cpu"))
+    assert str(problem.value) == (
+        "trainer.precision=16-mixed is not possible on cpu; allowed there: 32-true, bf16-mixed."
+    )
+
+
+def test_convolutions_keep_full_precision_on_a_gpu():
+    """TF32 is cuDNN's default: codes are then simulated with 10 bits of a mantissa."""
+    torch.backends.cudnn.allow_tf32 = True
+    seed_everything(0)
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
 def test_bfloat16_runs_on_the_cpu():
     fabric = make_fabric(TrainerConfig(precision="bf16-mixed"), torch.device("cpu"))
     module = fabric.setup(torch.nn.Linear(2, 2))

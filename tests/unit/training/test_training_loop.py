@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from qatexp.config.schema import Decay, Select
-from qatexp.errors import TrainingError
+from qatexp.errors import NonFiniteLossError, TrainingError
 from qatexp.training import EpochLog, Steering, train_
 
 
@@ -276,9 +276,17 @@ def test_a_loss_that_is_not_finite_ends_the_training_in_words(train, data, name,
     )
 
 
-def test_a_rate_that_is_far_too_large_is_noticed(train):
-    with pytest.raises(TrainingError, match=r"is not finite in epoch \d, step \d of 4 "):
-        train(lr=1e30, epochs=3)
+@pytest.mark.parametrize("norm", [None, 1.0], ids=["free", "clipped"])
+def test_a_rate_that_is_far_too_large_is_noticed(train, norm):
+    """Also where gradients are clipped: that knows no bound for what is not finite."""
+    with pytest.raises(NonFiniteLossError, match=r"is not finite in epoch \d, step \d of 4 "):
+        train(lr=1e30, epochs=3, clip_grad_norm=norm)
+
+
+def test_a_gradient_that_is_not_finite_is_told_as_a_loss(train, data):
+    data.images[3] = float("nan")
+    with pytest.raises(NonFiniteLossError, match="is not finite in epoch 1"):
+        train(clip_grad_norm=1.0)
 
 
 class Auxiliary(nn.Module):
