@@ -45,7 +45,10 @@ def verify(items: Sequence[Item], *, aside: bool) -> Iterator[tuple[Item, Damage
 
 def _damage(item: Item) -> str:
     if item.kind in (Kind.finished, Kind.stem):
-        return ", ".join(damage_of(item.path))
+        try:
+            return ", ".join(damage_of(item.path))
+        except OSError as problem:
+            raise StoreError(f"{item.path} cannot be read: {problem.strerror}") from problem
     if item.kind is Kind.decoded:
         return _archive_damage(item.path)
     path = item.path / CHECKPOINT

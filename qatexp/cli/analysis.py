@@ -83,12 +83,12 @@ def _analyze(config: ExperimentConfig, folder: Path, *, overrides: Sequence[str]
 def _open_run(
     stack: ExitStack, config: ExperimentConfig, folder: Path, overrides: Sequence[str]
 ) -> RunLog | None:
-    from qatexp.tracking import ANALYSIS_KIND, open_store
+    from qatexp.tracking import ANALYSIS_KIND, OVERRIDES_TAG, open_store, overrides_text
 
     if not config.tracking.enabled:
         return None
     store = open_store(config.tracking, home=Path.cwd())
-    tags = {"qatexp.folder": str(folder.absolute()), "qatexp.overrides": " ".join(overrides)}
+    tags = {"qatexp.folder": str(folder.absolute()), OVERRIDES_TAG: overrides_text(overrides)}
     name = f"{config.name} {KIND}"
     run = store.start_run(name=name, params=flat_params(config), tags=tags, kind=ANALYSIS_KIND)
     return stack.enter_context(run)

@@ -184,6 +184,8 @@ def check_surroundings(
         QatexpError: something cannot be done.
     """
     _check_output(folder_key, folder)
+    for root in {point.cache.dir for point in points if point.cache.enabled}:
+        _check_output("cache.dir", Path(root))
     _check_tracking(points[0])
     if not elsewhere:
         _check_gpus({point.device for point in points})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from argparse import Namespace
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from qatexp.config.parse import parse
 from qatexp.config.points import GRID_SWEEPER, SEARCH_SWEEPER, parse_overrides, sweep_points
 from qatexp.config.schema import ExperimentConfig
 from qatexp.config.sources import CONF, CONFIG_NAME
+from qatexp.config.variables import TRIAL
 from qatexp.errors import ConfigError
 from qatexp.records.plan import SweepPlan
 from qatexp.sweep.exclude import AskedPoint, without_excluded
@@ -36,6 +38,7 @@ _NO_SUCH_KEY = re.compile(r"Could not override '([^']+)'\.\nTo append")
 VERSION_BASE = "1.3"
 """Hydra's behaviour that the configuration was written for; named here alone."""
 RESUME, RUN_DIR, SWEEP_DIR = "sweep.resume", "hydra.run.dir", "hydra.sweep.dir"
+TRUSTED_PACKAGES = "trusted_packages"
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,34 @@ def checked_request(options: Namespace) -> Request:
         else:
             base = _compose(name, overrides, hydra=True)
             request = Request([parse(base)], RUN_DIR, Path(base.hydra.run.dir))
+            _refuse_resume(request.points[0])
+        _check_vouchers(request.points, [*request.overrides, *overrides])
         return replace(request, is_named=_gives(overrides, request.folder_key))
+
+
+def _refuse_resume(config: ExperimentConfig) -> None:
+    """A run by itself starts anew; a trial has its sweep's keys, and no use for them."""
+    if config.sweep.resume not in (AUTO, NEVER) and TRIAL not in os.environ:
+        raise ConfigError(
+            f"{RESUME}={config.sweep.resume} goes on with a sweep; add --multirun (-m)."
+        )
+
+
+def _check_vouchers(points: Sequence[ExperimentConfig], overrides: list[str]) -> None:
+    """A file must not vouch for the code that it names: whoever gives the command does.
+
+    Raises:
+        ConfigError: a package is named as trusted elsewhere than on the command line.
+    """
+    given = [i for i in _parse_overrides(overrides) if i.key_or_group == TRUSTED_PACKAGES]
+    vouched = {part for item in given for part in re.findall(r"\w+", str(item.value()))}
+    for config in points:
+        if named := [package for package in config.trusted_packages if package not in vouched]:
+            raise ConfigError(
+                f"{TRUSTED_PACKAGES}=[{','.join(named)}] stands in a configuration file, which "
+                "must not vouch for the code that it runs; if you trust it, give the key on the "
+                "command line."
+            )
 
 
 def _checked_sweep(name: str, overrides: list[str]) -> tuple[DictConfig, Request]:
@@ -107,18 +137,39 @@ def _checked_sweep(name: str, overrides: list[str]) -> tuple[DictConfig, Request
             "its points; leave it out, or add hydra/sweeper=optuna."
         )
     if earlier is not None:
-        points = [list(point.overrides) for point in earlier.points]
+        points = _with_settings(given, earlier)
     else:
         points = sweep_points(overrides, dict(base.hydra.sweeper.params or {}))
         if base.sweep.points is not None:
             points = with_points_of(str(base.sweep.points), points)
     configs = [composer.config(point) for point in points]
     if earlier is not None:
-        numbered = replanned(earlier, configs)
+        numbered = replanned(earlier, list(zip(points, configs, strict=True)))
         found = Path(str(base.sweep.resume))
         request = Request(configs, SWEEP_DIR, found, numbered)
         return launcher, replace(request, overrides=(*restored, request.folder_override()))
     return launcher, _grid(overrides, list(zip(points, configs, strict=True)), folder)
+
+
+def _with_settings(given: list[str], earlier: SweepPlan) -> list[list[str]]:
+    """The points of a sweep that goes on, with what the command says of the sweep itself.
+
+    Raises:
+        ConfigError: it chooses points, which the sweep has already.
+    """
+    items = [item for item in _parse_overrides(given) if item.key_or_group.startswith("sweep.")]
+    settings = {i.key_or_group: str(i.input_line) for i in items if i.key_or_group != RESUME}
+    for key in ("sweep.points", "sweep.exclude"):
+        if key in settings:
+            raise ConfigError(
+                f"{key} chooses the points of a sweep, and {RESUME} goes on with those that there "
+                "are; leave it out, or give the sweep's whole command with other points."
+            )
+    kept = [
+        [item for item in point.overrides if item.lstrip("+").partition("=")[0] not in settings]
+        for point in earlier.points
+    ]
+    return [[*point, *settings.values()] for point in kept]
 
 
 def _checked_search(

@@ -83,7 +83,13 @@ def task(composed: DictConfig) -> None:
 
 def run_tracked(config: ExperimentConfig, folder: Path, *, overrides: list[str]) -> Record:
     """Run an experiment inside an MLflow run, where tracking is enabled."""
-    from qatexp.tracking import begin_store, open_store, sigterm_raises
+    from qatexp.tracking import (
+        OVERRIDES_TAG,
+        begin_store,
+        open_store,
+        overrides_text,
+        sigterm_raises,
+    )
 
     begin_store(config.tracking, home=Path.cwd())
     from qatexp.pipeline import run  # loads torch
@@ -95,11 +101,13 @@ def run_tracked(config: ExperimentConfig, folder: Path, *, overrides: list[str])
             store = open_store(config.tracking, home=Path.cwd())
             if (earlier := earlier_run(folder)) is not None:
                 store.supersede(earlier)
+            if PARENT_RUN not in os.environ:  # a sweep does so itself, once
+                store.close_dead_runs()
             tracker = stack.enter_context(
                 store.start_run(
                     name=_run_name(config, folder, overrides),
                     params=flat_params(config),
-                    tags={"qatexp.folder": str(folder), "qatexp.overrides": " ".join(overrides)},
+                    tags={"qatexp.folder": str(folder), OVERRIDES_TAG: overrides_text(overrides)},
                     parent_run_id=os.environ.get(PARENT_RUN),
                 )
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,10 +51,4 @@ def _omitted(found: LoggedRuns) -> list[str]:
 
 def _trial(run: LoggedRun, label: str) -> Trial:
     found = read_trial(run.folder)
-    overrides = _split(run.overrides) if run.overrides else None
-    return replace(found, name=run.run_id[:_ID_LENGTH], sweep=label, overrides=overrides)
-
-
-def _split(overrides: str) -> tuple[str, ...]:
-    """Part overrides that were logged with spaces between; a value may hold spaces itself."""
-    return tuple(re.split(r" +(?=[~+]{0,2}[\w./@:]+=|~\w)", overrides))
+    return replace(found, name=run.run_id[:_ID_LENGTH], sweep=label, overrides=run.overrides)

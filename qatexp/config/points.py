@@ -9,6 +9,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
+from qatexp.errors import ConfigError
+
 GRID_SWEEPER = "GridSweeper"
 """The sweeper whose points are known beforehand; see `qatexp.sweep.grid`."""
 SEARCH_SWEEPER = "hydra_plugins.qatexp_plugins.SearchSweeper"
@@ -30,8 +32,19 @@ def sweep_points(overrides: Sequence[str], params: Mapping[str, Any]) -> list[li
     Args:
         overrides: of the command line.
         params: ``hydra.sweeper.params``; a key that the command line gives too is left out.
+
+    Raises:
+        ConfigError: values are no list to go through, or there are none.
     """
     everything = with_params(overrides, params)
+    for item in everything:
+        if item.is_interval_sweep():
+            raise ConfigError(
+                f"{item.input_line}: an interval has no values to go through one by one; list "
+                "them, as in KEY=2,4,8, or add hydra/sweeper=optuna, which searches."
+            )
+        if item.is_sweep_override() and not list(item.sweep_iterator()):
+            raise ConfigError(f"{item.input_line} gives no value; list at least one.")
     batches = BasicSweeper.split_arguments(everything, max_batch_size=None)
     return [list(point) for batch in batches for point in batch]
 

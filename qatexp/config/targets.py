@@ -6,6 +6,7 @@ YAML file could run any function of any installed package.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterable
@@ -17,8 +18,16 @@ from qatexp.config.suggestions import did_you_mean
 from qatexp.errors import ConfigError
 
 TRUSTED = ("qatexp", "torch", "torchvision", "timm")
-_RUN_CODE = ("torch.hub", "torch.load", "torch.jit", "torch.package", "torch.utils.cpp_extension")
-"""Parts of trusted packages that run code which their arguments name."""
+_PARTS = (
+    "qatexp.data",
+    "qatexp.models",
+    "torch.nn",
+    "torch.optim",
+    "torchvision.datasets",
+    "torchvision.models",
+    "timm",
+)
+"""What builds networks, data sets and optimizers in them; other parts run code, as torch.load."""
 
 
 def check_target(target: str, *, key: str, trusted: Iterable[str] = ()) -> None:
@@ -44,10 +53,11 @@ def check_target(target: str, *, key: str, trusted: Iterable[str] = ()) -> None:
             f"{key}={target} is not of a trusted package; allowed: {', '.join(allowed)}. "
             f"If you trust it, add trusted_packages=[{package}]."
         )
-    if any(f"{target}.".startswith(f"{name}.") for name in _RUN_CODE):
+    if not _is_allowed(target, trusted):
         raise ConfigError(
-            f"{key}={target} runs code that its arguments name, which a configuration must not; "
-            "allowed: callables that build a network, a data set or an optimizer themselves."
+            f"{key}={target} is in no part of {package} that builds networks, data sets or "
+            f"optimizers; allowed: {', '.join(_PARTS)}. If you trust all of it, add "
+            f"trusted_packages=[{package}]."
         )
     if importlib.util.find_spec(package) is None:
         raise ConfigError(
@@ -64,9 +74,14 @@ def check_target(target: str, *, key: str, trusted: Iterable[str] = ()) -> None:
 def resolve(target: str, *, key: str, trusted: Iterable[str] = ()) -> Callable[..., Any]:
     """Import the callable that a target names.
 
+    A name is no proof: ``torch.nn.modules.module.os`` is Python's own module. So what it leads to
+    has to come from a trusted package as well.
+
     Raises:
-        ConfigError: as `check_target`, or the name does not exist or is not callable.
+        ConfigError: as `check_target`, or the name does not exist, is not callable or is another
+            name of something that is not trusted.
     """
+    trusted = tuple(trusted)
     check_target(target, key=key, trusted=trusted)
     parts = target.split(".")
     found = _import(parts[0], key=key, target=target)
@@ -79,7 +94,27 @@ def resolve(target: str, *, key: str, trusted: Iterable[str] = ()) -> Callable[.
             found = _import(".".join(parts[: index + 1]), key=key, target=target)
     if not callable(found):
         raise ConfigError(f"{key}={target} is not callable, it is of type {type(found).__name__}.")
+    home = _home(found)
+    if not _is_allowed(home, trusted):
+        package = home.partition(".")[0]
+        raise ConfigError(
+            f"{key}={target} is {home}, which is not of a trusted package or part; if you trust "
+            f"it, add trusted_packages=[{package}]."
+        )
     return found  # type: ignore[no-any-return]
+
+
+def _is_allowed(name: str, trusted: Iterable[str]) -> bool:
+    """Whether a dotted name is of a user's trusted package, or of the parts of ours."""
+    return any(f"{name}.".startswith(f"{part}.") for part in (*_PARTS, *trusted))
+
+
+def _home(found: Any) -> str:
+    """The name under which a callable was defined, whatever else it is called."""
+    while isinstance(found, functools.partial):
+        found = found.func
+    found = found if hasattr(found, "__qualname__") else type(found)
+    return f"{getattr(found, '__module__', None) or 'builtins'}.{found.__qualname__}"
 
 
 def _import(name: str, *, key: str, target: str) -> Any:

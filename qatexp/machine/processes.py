@@ -47,6 +47,16 @@ class Process:
         except psutil.NoSuchProcess:
             return True
 
+    @property
+    def is_of_earlier_boot(self) -> bool:
+        """Whether it ran on a machine of this one's name that was started anew since.
+
+        Names are not proof enough to take its locks.
+        """
+        here = _place()
+        both_know = len(self.place) > 1 and len(here) > 1
+        return both_know and self.host == here[0] and self.place[1] != here[1]
+
     def to_json(self) -> str:
         """As one line, which `process_of` reads."""
         return json.dumps(asdict(self))

@@ -19,7 +19,14 @@ from qatexp.rerun.reasons import find_reasons
 from qatexp.rerun.restore import Restored
 from qatexp.rerun.verdict import Verdict, compare_figures, compare_latencies
 from qatexp.store.atomic import write_text
-from qatexp.tracking import RERUN_KIND, RunLog, open_store, sigterm_raises
+from qatexp.tracking import (
+    OVERRIDES_TAG,
+    RERUN_KIND,
+    RunLog,
+    open_store,
+    overrides_text,
+    sigterm_raises,
+)
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +72,7 @@ def _open_run(
         return None
     tags = {
         "qatexp.folder": str(folder.absolute()),
-        "qatexp.overrides": " ".join(settings),
+        OVERRIDES_TAG: overrides_text(settings),
         ORIGIN_TAG: origin.run_id or origin.source,
     }
     started = open_store(config.tracking, home=Path.cwd()).start_run(

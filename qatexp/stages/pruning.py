@@ -15,6 +15,7 @@ from qatexp.errors import PrunedError, StoreError
 from qatexp.records import RECORD_FILE, Record, Variant, load_record
 from qatexp.records.plan import load_plan
 from qatexp.results.comparable import data_set, latencies_compare
+from qatexp.results.files import with_shared_figures
 from qatexp.results.front import LATENCY_TOLERANCE, SIZE_TOLERANCE
 
 QAT, PTQ = "qat", "ptq"
@@ -56,7 +57,10 @@ def domination(
         finished: names and records of trials with a qat variant.
         margin: points of validation top-1, at least 0.
     """
-    others = [(name, r, r.variants[QAT]) for name, r in finished if QAT in r.variants]
+    finished = list(finished)
+    records = with_shared_figures([record for _, record in finished])
+    paced = zip((name for name, _ in finished), records, strict=True)
+    others = [(name, r, r.variants[QAT]) for name, r in paced if QAT in r.variants]
     peers = [r for _, r, _ in others if r.fingerprints.get(PTQ) == running.ptq]
     if not peers or not latencies_compare(peers):
         return None

@@ -38,8 +38,12 @@ def lock_of(entry: Path) -> Path:
 
 
 def hidden_folder(entry: Path) -> Path:
-    """Make a folder for an entry on its way in."""
-    return Path(tempfile.mkdtemp(dir=entry.parent, prefix=f".{entry.name}."))
+    """Make a folder for an entry on its way in, as open to others as this process's files are."""
+    folder = Path(tempfile.mkdtemp(dir=entry.parent, prefix=f".{entry.name}."))
+    mask = os.umask(0)
+    os.umask(mask)
+    folder.chmod(0o777 & ~mask)  # mkdtemp's are closed, and the entry keeps what it was made with
+    return folder
 
 
 def stem_stage(training: str) -> str:
@@ -85,11 +89,15 @@ def write_manifest(folder: Path) -> None:
 
 
 def damage_of(entry: Path) -> list[str]:
-    """Names of an entry's files that are not as they were written; reads all of them."""
+    """Names of an entry's files that are not as they were written; reads all of them.
+
+    Raises:
+        OSError: a file is there and cannot be read: that says nothing against it.
+    """
     try:
         sums = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
         return [name for name, value in sums.items() if checksum(entry / name) != value]
-    except (OSError, ValueError, AttributeError) as problem:
+    except (FileNotFoundError, ValueError, AttributeError) as problem:
         return [str(problem)]
 
 

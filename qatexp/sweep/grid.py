@@ -53,6 +53,14 @@ class GridSweeper(PlannedSweeper):
         if not left:
             return []
         # Launchers count from 0; the folder is that of the point's own number.
-        batch = [[*point.overrides, f"hydra.sweep.subdir='{point.number}'"] for point in left]
+        batch = [
+            [*map(_repeatable, point.overrides), f"hydra.sweep.subdir='{point.number}'"]
+            for point in left
+        ]
         results: Sequence[Any] = self.launcher.launch(batch, initial_job_idx=0)
         return results
+
+
+def _repeatable(override: str) -> str:
+    """An override that Hydra's launchers may give twice: those of Hydra's own keys, they do."""
+    return f"+{override}" if override.startswith(("+hydra.", "+hydra/")) else override

@@ -47,18 +47,20 @@ def plan_sweep(
     return SweepPlan(tuple(overrides), tuple(kept.values()), started_with=tuple(kept))
 
 
-def replanned(earlier: SweepPlan, configs: Sequence[ExperimentConfig]) -> SweepPlan:
+def replanned(
+    earlier: SweepPlan, points: Sequence[tuple[Sequence[str], ExperimentConfig]]
+) -> SweepPlan:
     """The plan of an earlier sweep with its own numbers, for the code and files of today.
 
     Args:
         earlier: the plan.
-        configs: the configurations of its points, in their order.
+        points: overrides and configurations of its points, in their order.
     """
-    points = tuple(
-        replace(point, fingerprint=trial_fingerprint(config))
-        for point, config in zip(earlier.points, configs, strict=True)
+    numbered = tuple(
+        replace(point, overrides=tuple(own), fingerprint=trial_fingerprint(config))
+        for point, (own, config) in zip(earlier.points, points, strict=True)
     )
-    return replace(earlier, points=points)
+    return replace(earlier, points=numbered)
 
 
 def write_plan(plan: SweepPlan, folder: Path) -> None:

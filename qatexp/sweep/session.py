@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from qatexp.compare import Sweep, collect, is_written, print_comparison, write_comparison
 from qatexp.config.schema import ExperimentConfig
-from qatexp.errors import QatexpError, StoreError
+from qatexp.errors import QatexpError, StoreError, TrackingError
 from qatexp.machine.processes import seconds_since_start
 from qatexp.records import PROCESS_STAGE, Record
 from qatexp.records.plan import load_plan
@@ -67,7 +67,13 @@ class SweepSession:
         )
         seconds = time.monotonic() - self.started
         if not self.elsewhere:
-            self._close(sweep, files, best, seconds)
+            try:
+                self._close(sweep, files, best, seconds)
+            except TrackingError as problem:  # the comparison is written, and has to be told of
+                log.warning("%s; the same command closes the sweep there", problem)
+                self._leave()
+                self._tell(sweep, best, seconds, Console())
+                return 1
             with suppress(StoreError), plan_lock(self.folder):  # of another sweeper, without a plan
                 write_plan(replace(load_plan(self.folder), has_ended=True), self.folder)
         self._leave()  # from here on nothing can be lost, whatever becomes of the terminal

@@ -6,6 +6,7 @@ Importing mlflow takes one to three seconds, so every import of it sits inside a
 from __future__ import annotations
 
 from qatexp.tracking.fetch import fetch_texts
+from qatexp.tracking.overrides import OVERRIDES_TAG, overrides_text
 from qatexp.tracking.preflight import check_reachable
 from qatexp.tracking.reading import LoggedRun, LoggedRuns, read_runs
 from qatexp.tracking.registry import Registered
@@ -18,6 +19,7 @@ from qatexp.tracking.view import ANALYSIS_KIND, RERUN_KIND
 
 __all__ = [
     "ANALYSIS_KIND",
+    "OVERRIDES_TAG",
     "RERUN_KIND",
     "LoggedRun",
     "LoggedRuns",
@@ -28,6 +30,7 @@ __all__ = [
     "check_reachable",
     "fetch_texts",
     "open_store",
+    "overrides_text",
     "read_runs",
     "resolve_uri",
     "sigterm_raises",

@@ -18,7 +18,7 @@ MOST_RUNS = 1000
 
 
 def close_dead_runs(client: MlflowClient, experiment_id: str) -> int:
-    """End the runs that processes of this host left RUNNING when they were killed.
+    """End the runs that processes of this host left RUNNING when they, or it, were killed.
 
     Returns:
         How many there were.
@@ -27,7 +27,11 @@ def close_dead_runs(client: MlflowClient, experiment_id: str) -> int:
         [experiment_id], filter_string="attributes.status = 'RUNNING'", max_results=MOST_RUNS
     )
     owners = ((run, process_of(run.data.tags.get(PROCESS_TAG, ""))) for run in running)
-    dead = [run for run, owner in owners if owner is not None and owner.is_dead]
+    dead = [
+        run
+        for run, owner in owners
+        if owner is not None and (owner.is_dead or owner.is_of_earlier_boot)
+    ]
     for run in dead:
         client.set_terminated(run.info.run_id, status="KILLED")
     if dead:

@@ -12,6 +12,7 @@ from qatexp.config.suggestions import LOOSE, nearest
 from qatexp.errors import TrackingError
 from qatexp.records import RECORD_FILE
 from qatexp.tracking.client import connect, translated
+from qatexp.tracking.overrides import OVERRIDES_TAG, overrides_of
 from qatexp.tracking.uri import resolve_uri, sqlite_path
 from qatexp.tracking.view import ANALYSIS_KIND, KIND_TAG, RERUN_KIND, SUPERSEDED_TAG, SWEEP_KIND
 
@@ -31,8 +32,8 @@ class LoggedRun:
     """Where its ``record.json`` was copied to; empty where the run has logged none."""
     sweep: str
     """Name of the sweep's parent run, its id where it was deleted; empty for a run of its own."""
-    overrides: str
-    """The overrides of its command line, with spaces between; empty where none are logged."""
+    overrides: tuple[str, ...] | None
+    """The overrides of its command line; None where none are logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def _logged(client: MlflowClient, run: Run, names: dict[str, str], to: Path) -> 
     tags = run.data.tags
     parent = tags.get("mlflow.parentRunId", "")
     sweep = names.get(parent, parent)
-    return LoggedRun(run_id, folder, sweep, tags.get("qatexp.overrides", ""))
+    return LoggedRun(run_id, folder, sweep, overrides_of(tags.get(OVERRIDES_TAG, "")))
 
 
 def _unknown(client: MlflowClient, name: str, uri: str) -> str:

@@ -116,6 +116,7 @@ def _check_figures(settings: SearchSettings, corners: Sequence[ExperimentConfig]
 
         wanted |= read_limits(settings.constraints, list(flat_params(corners[0]))).names()
     for config in corners:
+        _check_variants(config, wanted)
         _check_validation(config, wanted)
         _check_pruning(config, wanted.intersection(_figures()))
 
@@ -124,6 +125,21 @@ def _figures() -> list[str]:
     from qatexp.sweep.search.objectives import figure_names
 
     return figure_names()
+
+
+def _check_variants(config: ExperimentConfig, wanted: set[str]) -> None:
+    """Say which figures no trial can have: all of them would count as failed, once trained."""
+    missing = {
+        "control": ("schedule.control=false", config.schedule.control),
+        "qat": ("schedule.qat.epochs=0", config.schedule.qat.epochs > 0),
+    }
+    for name in sorted(wanted.intersection(_figures())):
+        setting, is_there = missing.get(name.partition("/")[0], ("", True))
+        if not is_there:
+            raise ConfigError(
+                f"{name} is a figure that no trial has with {setting}; change that, or leave the "
+                "figure out."
+            )
 
 
 def _check_validation(config: ExperimentConfig, wanted: set[str]) -> None:

@@ -231,3 +231,11 @@ main()
     for word in ("resnet8", "cifar10_resnet20", "qatexp compare", "qatexp -m qconfig.bits"):
         assert word in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_made_is_noticed_first(said, tmp_path):
+    (tmp_path / "afile").touch()
+    code, _, error = said("cache.dir=afile/below")
+    assert (code, error.count("\n")) == (2, 1)
+    assert error.startswith("qatexp: cache.dir=afile/below cannot be created: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["afile"]

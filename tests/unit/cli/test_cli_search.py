@@ -44,8 +44,16 @@ def test_a_search_goes_on_in_the_folder_that_is_named(request_of, earlier, given
         (("qconfig.bits=8,4", "sweep.prune_margin=3"), "prune_margin=3 is for searches"),
         ((*SEARCH[:1], "qconfig.bits=choice(8,1)"), "qconfig.bits=1 is not possible"),
         ((*SEARCH, "hydra.sweeper.sampler=grid", "model.w=interval(1,2)"), "grid tries all values"),
+        (
+            (*SEARCH, "hydra.sweeper.objectives=[max:control/top1]"),
+            "control/top1 is a figure that no trial has with schedule.control=false",
+        ),
+        (
+            (*SEARCH, "schedule.qat.epochs=0", "hydra.sweeper.constraints=['qat/top1 > 1']"),
+            "qat/top1 is a figure that no trial has with schedule.qat.epochs=0",
+        ),
     ],
-    ids=["space", "exclude", "grid", "value", "sampler"],
+    ids=["space", "exclude", "grid", "value", "sampler", "no control", "no training"],
 )
 def test_what_a_search_cannot_do_is_refused_at_once(request_of, arguments, message):
     with pytest.raises(ConfigError, match=message):

@@ -59,3 +59,15 @@ def test_of_another_place_nothing_is_known():
 )
 def test_what_is_no_process_is_none(text):
     assert process_of(text) is None
+
+
+def test_a_machine_that_was_started_anew_has_none_of_its_old_processes():
+    own = this_process()
+    if len(own.place) == 1:
+        pytest.skip("this system does not number its starts")
+    before = replace(own, place=(own.place[0], "another start", *own.place[2:]))
+    elsewhere = replace(before, place=("another host", *before.place[1:]))
+    assert before.is_of_earlier_boot
+    assert not before.is_dead, "a name is not proof enough to take its locks"
+    assert not own.is_of_earlier_boot
+    assert not elsewhere.is_of_earlier_boot

@@ -85,3 +85,17 @@ def test_only_trials_of_a_search_are_pruned(points, tmp_path):
     write_plan(SweepPlan((), (), search=search), tmp_path)
     assert pruner_of(plain, folder) is None
     assert pruner_of(config, folder) == Pruner(folder, 3.0, config.schedule.qat.epochs)
+
+
+def test_latencies_count_at_one_pace():
+    """A trial measured in a fast moment is not faster, and one in a slow moment not slower."""
+
+    def paced(record, fp32_ms):
+        fp32 = Variant(1, 1, 0.5, 100, 3200, 3200, fp32_ms, fp32_ms, 1.0, 1.0)
+        return replace(record, variants={**record.variants, "fp32": fp32})
+
+    peer = paced(finished("w8", 800, 0.52, 70.0), 2.6)  # 0.2 of its fp32
+    slower = paced(finished("w4", 400, 0.50, 90.0), 2.0)  # 0.25
+    running = Running(1, 60.0, "w8")
+    found = domination(running, [("0", peer), ("1", slower)], margin=5.0)
+    assert found.name == "0"

@@ -2,6 +2,7 @@ import errno
 import gc
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from qatexp.errors import StoreError
+from qatexp.store import entries
 from qatexp.store.entries import MANIFEST
 from qatexp.store.lock import Lock
 from qatexp.store.stage_cache import StageCache
@@ -339,3 +341,26 @@ os.kill(os.getpid(), signal.SIGKILL)
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, timeout=60)
     (use,) = read_uses(tmp_path)
     assert (use.is_over, use.entries) == (True, {"fp32/f00d"})
+
+
+def test_an_entry_is_as_open_to_others_as_the_files_in_it(tmp_path):
+    """A group shares a cache: what its members cannot read they would take for damaged."""
+    before = os.umask(0o002)
+    try:
+        entry = StageCache(tmp_path).get("fp32", "f00d", Maker())
+    finally:
+        os.umask(before)
+    assert entry.folder.stat().st_mode & 0o777 == 0o775
+
+
+def test_what_cannot_be_read_is_not_damaged(tmp_path, monkeypatch):
+    """Another user's entry, or a disk that does not answer: setting it aside would lose it."""
+    StageCache(tmp_path).get("fp32", "f00d", Maker())
+
+    def closed(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(entries, "checksum", closed)
+    with pytest.raises(StoreError, match="Permission denied"):
+        StageCache(tmp_path).get("fp32", "f00d", Maker())
+    assert visible(tmp_path / "fp32") == ["f00d"]

@@ -9,7 +9,7 @@ from qatexp.config.schema import (
     ModelConfig,
     TrackingConfig,
 )
-from qatexp.errors import StoreError
+from qatexp.errors import StoreError, TrackingError
 from qatexp.pipeline import write_record
 from qatexp.records import Record, Variant
 from qatexp.records.plan import Point, Search, SweepPlan, load_plan
@@ -86,6 +86,19 @@ class Store:
     def finish_sweep(self, run_id, *, status, metrics, **_):
         self.ends.append((run_id, status))
         self.metrics = metrics
+
+
+def test_a_server_that_is_gone_hides_no_comparison(opened, tmp_path, capsys, monkeypatch):
+    class Gone(Store):
+        def close_dead_runs(self):
+            raise TrackingError("tracking.uri=http://mlflow: no answer")
+
+    (tmp_path / "0").mkdir()
+    monkeypatch.setattr(opened, "store", Gone())
+    monkeypatch.setattr(opened, "run_id", "f00d")
+    assert opened.finish() == 1
+    assert "compare.md" in capsys.readouterr().out
+    assert not load_plan(tmp_path).has_ended  # the same command closes it
 
 
 @pytest.mark.parametrize(

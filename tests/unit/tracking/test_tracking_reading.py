@@ -9,7 +9,7 @@ from qatexp.compare.report import report
 from qatexp.config.schema import TrackingConfig
 from qatexp.errors import StoreError, TrackingError
 from qatexp.records import Record
-from qatexp.tracking import LoggedRun, LoggedRuns, read_runs
+from qatexp.tracking import LoggedRun, LoggedRuns, overrides_text, read_runs
 from qatexp.tracking.view import ANALYSIS_KIND, RERUN_KIND
 
 
@@ -48,6 +48,15 @@ def test_runs_become_trials_with_their_sweep_and_command(home, store, log_run, t
         "+model.width=8",
         "~sweep",
     )
+
+
+def test_overrides_come_back_as_they_were_given(home, store, log_run, tmp_path):
+    """Values hold spaces, quotes and equals signs."""
+    given = ["sweep.exclude=['bits==2 and lr_scale==0.5']", "dataset.root='/data/my set/v=1'"]
+    log_run(4, overrides=overrides_text(given))
+    (tmp_path / "copies").mkdir()
+    (run,) = read_runs(TrackingConfig(), home=home, to=tmp_path / "copies").runs
+    assert run.overrides == tuple(given)
 
 
 def test_a_run_without_a_record_is_listed_as_unreadable(home, store, tmp_path):
