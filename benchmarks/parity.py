@@ -58,7 +58,13 @@ def main() -> None:
             "schedule.qat.epochs=1",
         ]
     experiments = {
-        name: [*data, f"model={name}", "schedule.qat.reestimate_bn=20"]
+        # Of a network that has hardly learned, 4-bit activations die, and gradients explode.
+        name: [
+            *data,
+            f"model={name}",
+            "schedule.qat.clip_grad_norm=1.0",
+            "schedule.qat.reestimate_bn=20",
+        ]
         for name in options.networks.split(",")
         if name
     }
