@@ -88,7 +88,7 @@ def test_a_key_that_is_set_to_what_it_was_is_no_change(make_origin):
             "sed=1", "sed is not a key of the configuration; allowed at the top", id="key"
         ),
         pytest.param("model.widht=1", "model.widht is not a key", id="unknown option"),
-        pytest.param("seed.x=1", "seed.x is not a key", id="below a value"),
+        pytest.param("seed.x=1", "seed.x is not possible: seed is one value", id="below a value"),
         pytest.param("seed", "--set seed cannot be read: ", id="no value"),
         pytest.param("seed=0,1", "a key gets one value; allowed: KEY=VALUE.", id="sweep"),
         pytest.param("~seed", "a key gets one value; allowed: KEY=VALUE.", id="deletion"),
