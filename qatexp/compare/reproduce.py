@@ -52,7 +52,12 @@ def _command(hydra: Any) -> Command:
     words = ["qatexp"]
     if hydra["job"]["config_name"] not in (None, _DEFAULT_CONFIG):
         words += ["--config-name", hydra["job"]["config_name"]]
-    for source in hydra["runtime"]["config_sources"]:
-        if source["provider"] == "command-line":
-            words += ["--config-dir", source["path"]]
+    sources = hydra["runtime"]["config_sources"]
+    # A sweep that goes on has the folder of --config-dir as hydra.searchpath.
+    first, *others = dict.fromkeys(
+        source["path"] for source in sources if source["provider"].endswith("command-line")
+    ) or [None]
+    words += [] if first is None else ["--config-dir", first]
+    further = ",".join(f"'file://{path}'" for path in others)
+    words += [f"hydra.searchpath=[{further}]"] if further else []
     return Command(shlex.join([*words, *hydra["overrides"]["task"]]), hydra["runtime"]["cwd"])

@@ -131,6 +131,20 @@ def test_the_command_of_a_trial_is_quoted_for_a_shell(tmp_path):
     )
 
 
+def test_a_folder_of_own_files_is_named_however_hydra_came_to_know_it(tmp_path):
+    (tmp_path / ".hydra").mkdir()
+    other = "    - {path: /other, provider: hydra.searchpath in command-line}\n"
+    for text, options in (
+        (HYDRA.replace("provider: command-line", "provider: hydra.searchpath in command-line"), ""),
+        (HYDRA.replace("  overrides:\n", f"{other}  overrides:\n"), "file:///other"),
+    ):
+        (tmp_path / ".hydra" / "hydra.yaml").write_text(text)
+        line = command(tmp_path).line
+        assert line.startswith("qatexp --config-dir '/home/me/my files' ")
+        assert options in line
+        assert ("hydra.searchpath=" in line) is bool(options)
+
+
 @pytest.mark.parametrize("text", [None, "hydra: {}", "- 1", "hydra: ["])
 def test_without_hydras_files_no_command_is_known(tmp_path, text):
     if text is not None:
