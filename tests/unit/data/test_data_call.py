@@ -256,4 +256,5 @@ def test_inconsistent_tensors_are_refused(
             seed=0,
             device=torch.device("cpu"),
             decoded_dir=None,
+            trusted=[__name__],
         )
