@@ -66,6 +66,13 @@ class Grid:
         return Grid(columns, tuple(tuple(row[i] for i in kept) for row in self.rows), self.marked)
 
 
+def no_room_notes(whole: Sequence[Grid], shown: Sequence[Grid], *, file: str) -> list[str]:
+    """Say which columns of some grids a narrow terminal does without, and where they are."""
+    pairs = zip(whole, shown, strict=True)
+    missing = [c.name for all_, kept in pairs for c in all_.columns if c not in kept.columns]
+    return [f"no room for {', '.join(dict.fromkeys(missing))}: see {file}"] if missing else []
+
+
 def to_rich(grid: Grid, *, width: int) -> Table:
     """Lay a grid out for a terminal; settings fold, if need be, but figures never break.
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qatexp.compare.grid import Column, Grid, to_markdown, to_rich
+from qatexp.compare.grid import Column, Grid, no_room_notes, to_markdown, to_rich
 from qatexp.compare.rows import csv_text
 from qatexp.records.sensitivity import Damage, Sensitivity
 from qatexp.results.units import points
@@ -61,19 +61,15 @@ def print_sensitivity(rows: Sequence[Sensitivity], console: Console, *, images: 
 
     A terminal too narrow for all columns does without some of SQNR, and a line says so.
     """
-    missing: list[str] = []
-    for tensor, title in TITLES.items():
-        whole = sensitivity_grid(rows, tensor)
-        shown = whole.narrowed(console.width)
-        missing += [column.name for column in whole.columns if column not in shown.columns]
+    whole = [sensitivity_grid(rows, tensor) for tensor in TITLES]
+    shown = [grid.narrowed(console.width) for grid in whole]
+    for title, grid in zip(TITLES.values(), shown, strict=True):
         console.print()
         console.print(title, style="bold", markup=False, highlight=False)
-        console.print(to_rich(shown, width=console.width))
+        console.print(to_rich(grid, width=console.width))
     console.print()
-    if missing:
-        left_out = ", ".join(dict.fromkeys(missing))
-        console.print(f"no room for {left_out}: see {MARKDOWN_FILE}", markup=False, highlight=False)
-    console.print(NOTE.format(images=images), markup=False, highlight=False)
+    for note in (*no_room_notes(whole, shown, file=MARKDOWN_FILE), NOTE.format(images=images)):
+        console.print(note, markup=False, highlight=False)
 
 
 def write_sensitivity(rows: Sequence[Sensitivity], folder: Path, *, images: int) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qatexp.compare.collect import Sweep
-from qatexp.compare.grid import to_rich
+from qatexp.compare.grid import no_room_notes, to_rich
 from qatexp.compare.report import report
 from qatexp.compare.trials import trials_grid
 from qatexp.compare.variants import variants_grid
@@ -43,9 +43,7 @@ def print_comparison(sweep: Sweep, console: Console) -> None:
         grid = found.grid.narrowed(console.width)
         console.print(to_rich(grid, width=console.width))
         console.print()
-        missing = [column.name for column in found.grid.columns if column not in grid.columns]
-        if missing:
-            notes = [*notes, f"no room for {', '.join(missing)}: see compare.md"]
+        notes = [*notes, *no_room_notes([found.grid], [grid], file="compare.md")]
     for note in notes:
         console.print(note, markup=False, highlight=False)
     if found.seeds is not None:

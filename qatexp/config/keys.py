@@ -54,7 +54,7 @@ def unknown_key(key: str) -> ConfigError:
     branch, schema = "", ExperimentConfig
     for name in parents:
         inner = _schema_of(schema, name)
-        if inner is None and name in {item.name for item in dataclasses.fields(schema)}:
+        if inner is None and name in get_type_hints(schema):
             return ConfigError(f"{key} is not possible: {branch}{name} is one value, without keys.")
         if inner is None:
             return _unknown(f"{branch}{name}", schema, branch)
@@ -113,8 +113,8 @@ def _check_branch(content: Mapping[str, Any], schema: type[Any], branch: str) ->
         inner = _schema_of(schema, name)
         if inner is None:
             continue
-        is_list = get_origin(get_type_hints(schema)[name]) is list
-        if isinstance(value, str | int | float) and not is_list:
+        is_plain = isinstance(value, str | int | float)
+        if is_plain and get_origin(get_type_hints(schema)[name]) is not list:
             first = dataclasses.fields(inner)[0].name
             raise ConfigError(
                 f"{branch}{name}={value} is not possible: it has keys of its own, as in "

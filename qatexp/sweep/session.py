@@ -66,20 +66,20 @@ class SweepSession:
             sweep, self.config, store=self.store, sweep_run=parent, objection=self._objection
         )
         seconds = time.monotonic() - self.started
-        if not self.elsewhere:
-            try:
+        is_lost = False
+        try:
+            if not self.elsewhere:
                 self._close(sweep, files, best, seconds)
-            except TrackingError as problem:  # the comparison is written, and has to be told of
-                log.warning("%s; the same command closes the sweep there", problem)
-                self._leave()
-                self._tell(sweep, best, seconds, Console())
-                return 1
+        except TrackingError as problem:  # the comparison is written, and has to be told of
+            is_lost = True
+            log.warning("%s; the same command closes the sweep there", problem)
+        if not self.elsewhere and not is_lost:
             with suppress(StoreError), plan_lock(self.folder):  # of another sweeper, without a plan
                 write_plan(replace(load_plan(self.folder), has_ended=True), self.folder)
         self._leave()  # from here on nothing can be lost, whatever becomes of the terminal
         self._tell(sweep, best, seconds, Console())
         failed = [trial for trial in sweep.others if trial.name not in self.elsewhere]
-        return 1 if failed else 0
+        return 1 if failed or is_lost else 0
 
     def abandon(self) -> None:
         """Compare what a sweep that was cut off has finished, and close its parent run."""
